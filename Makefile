@@ -1,0 +1,169 @@
+# socketmapd. `make help` lists the targets; everything that is built goes to build/.
+
+VERSION := 0.1.0
+PREFIX  ?= /usr/local
+DESTDIR ?=
+B       ?= build
+
+# The only lists of Debian packages: to build, and to run the tests.
+APT_BUILD := gcc libc6-dev make pkg-config libuv1-dev libconfig-dev libsqlite3-dev \
+	libutf8proc-dev libxxhash-dev
+APT_RUN   := sqlite3 postfix postfix-sqlite
+APT_TEST  := $(APT_RUN) libcmocka-dev clang libclang-rt-14-dev mandoc perl python3 procps
+
+# name of a program = its driver file; what it links beyond libc
+LIBS_base   := libutf8proc libxxhash
+LIBS_server := libuv libconfig
+LIBS_sqlite := sqlite3
+
+CC      ?= gcc
+CFLAGS  ?= -O2 -g
+WARN    := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+	-Wimplicit-fallthrough -Wvla -Wwrite-strings $(if $(CI),-Werror)
+HARDEN  := -fstack-protector-strong $(if $(findstring -fsanitize,$(CFLAGS)),,-D_FORTIFY_SOURCE=2)
+CPPFLAGS += -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -DLIBEXECDIR='"$(PREFIX)/libexec/socketmapd"' \
+	-DSYSCONFDIR='"$(SYSCONFDIR)"' -Iinclude
+SYSCONFDIR ?= /etc/socketmapd
+ALL_CFLAGS = -std=c17 $(WARN) $(HARDEN) -fno-common -fPIE -pthread $(CFLAGS)
+ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now -pthread $(CFLAGS) $(LDFLAGS)
+pkg     = $(shell pkg-config --libs $(1))
+
+LAYERS  := base wire store engine daemon
+obj     = $(patsubst src/%.c,$(B)/obj/%.o,$(filter-out %/main.c,$(wildcard src/$(1)/*.c)))
+LIBS    := $(patsubst %,$(B)/lib%.a,$(LAYERS))
+DRIVERS := sqlite
+BINS    := $(B)/socketmapd $(patsubst %,$(B)/socketmapd-%,$(DRIVERS))
+UNIT    := $(patsubst t/unit/%.c,$(B)/t/unit/%,$(wildcard t/unit/*.c))
+FUZZ    := $(patsubst t/fuzz/%.c,build/fuzz/%,$(wildcard t/fuzz/*.c))
+BENCH   := $(patsubst t/bench/%.c,$(B)/bench/%,$(wildcard t/bench/*.c))
+MANS    := $(wildcard man/*.[1-8])
+
+.PHONY: all help run test check asan tsan fuzz bench install clean apt-build apt-run apt-test \
+	tests-asan tests-tsan man-lint
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(BINS) ## build the server and its drivers into build/
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+# --- building -----------------------------------------------------------------------------
+
+$(B)/obj/%.o: src/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+define layer
+$(B)/lib$(1).a: $(call obj,$(1))
+	@mkdir -p $$(@D); rm -f $$@
+	ar rcs $$@ $$^
+endef
+$(foreach l,$(LAYERS),$(eval $(call layer,$(l))))
+
+server_libs = $(B)/libdaemon.a $(B)/libengine.a $(B)/libstore.a $(B)/libwire.a $(B)/libbase.a
+
+$(B)/socketmapd: $(B)/obj/daemon/main.o $(server_libs)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(call pkg,$(LIBS_server) $(LIBS_base))
+
+$(B)/socketmapd-%: $(B)/obj/driver/%.o $(B)/obj/driver/driver.o $(B)/libwire.a $(B)/libbase.a
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(call pkg,$(LIBS_$*) $(LIBS_base))
+
+# --- tests --------------------------------------------------------------------------------
+
+# A unit test links every layer; what it does not use is left out. A test of a driver's own
+# file includes that file.
+$(B)/t/unit/%: t/unit/%.c $(server_libs) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Isrc -It $(ALL_CFLAGS) -Wno-missing-prototypes -MMD -MP $(ALL_LDFLAGS) \
+		-o $@ $< $(server_libs) $(server_libs) \
+		$(call pkg,cmocka $(LIBS_server) $(LIBS_sqlite) $(LIBS_base))
+
+build/fuzz/%: t/fuzz/%.c $(wildcard src/base/*.c src/wire/*.c src/store/*.c include/*/*.h) Makefile
+	@mkdir -p $(@D)
+	clang $(CPPFLAGS) -Isrc -It -std=c17 $(WARN) -Wno-missing-prototypes -g -O1 \
+		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -pthread -o $@ $< \
+		$(wildcard src/base/*.c src/wire/*.c src/store/*.c) $(call pkg,$(LIBS_base))
+
+$(B)/bench/%: t/bench/%.c $(server_libs) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -It $(ALL_CFLAGS) -MMD -MP $(ALL_LDFLAGS) -o $@ $< $(server_libs) \
+		$(call pkg,$(LIBS_server) $(LIBS_base))
+
+SAN_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+SAN_tsan := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
+
+# Everything a test run needs, with one sanitizer: same rules, another build directory.
+tests-asan tests-tsan: tests-%:
+	$(MAKE) B=build/$* CFLAGS='$(SAN_$*)' build/$*/all-tests
+
+$(B)/all-tests: $(BINS) $(UNIT)
+
+# One TAP script per test and sanitizer, so that a single prove runs and counts them all.
+E2E     := $(sort $(wildcard t/*.t))
+SAN_E2E := $(shell grep -l '^\# sanitizers: yes' $(E2E) /dev/null)
+
+prove = CMOCKA_MESSAGE_OUTPUT=TAP prove --timer -e '' $(1)
+
+check: $(UNIT) ## unit tests, under 10 seconds
+	$(call prove,-j2 $(UNIT))
+
+asan: tests-asan ## unit and end-to-end tests with AddressSanitizer and UBSan
+	$(call prove,$(patsubst build/t/%,build/asan/t/%,$(UNIT)) $(call under,asan))
+
+tsan: tests-tsan ## the same with ThreadSanitizer
+	$(call prove,$(patsubst build/t/%,build/tsan/t/%,$(UNIT)) $(call under,tsan))
+
+# wrappers: build/t/asan/server.t runs t/server.t against build/asan
+under = $(shell mkdir -p build/t/$(1); for t in $(SAN_E2E); do w=build/t/$(1)/$$(basename $$t); \
+	printf '\#!/bin/sh\nSOCKETMAPD_BUILD=build/$(1) exec %s "$$@"\n' $$t >$$w; chmod +x $$w; echo $$w; done)
+
+fuzz: $(FUZZ) ## run every fuzz target for FUZZ_SECONDS each
+	@for f in $(FUZZ); do n=$$(basename $$f); mkdir -p build/corpus/$$n; \
+		echo "== $$n"; $$f -max_total_time=$(FUZZ_SECONDS) -timeout=5 -print_final_stats=1 \
+		build/corpus/$$n t/fuzz/corpus/$$n 2>&1 | tail -n 3 || exit 1; done
+FUZZ_SECONDS ?= 60
+
+test: apt-test ## install what the tests need, run them all
+	$(MAKE) test-here
+
+.PHONY: test-here
+test-here: all $(UNIT) $(FUZZ) $(BENCH) tests-asan tests-tsan
+	$(call prove,-j2 $(UNIT) $(E2E) \
+		$(patsubst build/t/%,build/asan/t/%,$(UNIT)) $(patsubst build/t/%,build/tsan/t/%,$(UNIT)) \
+		$(call under,asan) $(call under,tsan))
+
+bench: all $(BENCH) ## measure DESIGN 13 as ratios in one run
+	t/bench/run
+
+# --- trying and installing ------------------------------------------------------------------
+
+run: apt-build apt-run ## build, and serve the SQLite demo in the foreground
+	$(MAKE) all
+	contrib/demo
+
+# Nothing is asked of apt when everything is there already.
+missing = $(shell dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(1) 2>/dev/null | \
+	awk '$$1 == "installed" { have[$$2] } END { n = split("$(1)", want, " "); \
+	for (i = 1; i <= n; i++) if (!(want[i] in have)) print want[i] }')
+apt-build: want = $(APT_BUILD)
+apt-run:   want = $(APT_RUN)
+apt-test:  want = $(APT_BUILD) $(APT_TEST)
+apt-build apt-run apt-test:
+	@set -e; m="$(call missing,$(want))"; [ -z "$$m" ] || { echo "installing $$m"; \
+		export DEBIAN_FRONTEND=noninteractive; apt-get update -qq; \
+		apt-get install -y -qq --no-install-recommends $$m </dev/null >/dev/null; }
+
+install: all ## install below DESTDIR and PREFIX
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/libexec/socketmapd \
+		$(DESTDIR)$(SYSCONFDIR)/maps.d
+	install -m 755 $(B)/socketmapd $(DESTDIR)$(PREFIX)/sbin/
+	install -m 755 $(patsubst %,$(B)/socketmapd-%,$(DRIVERS)) \
+		$(DESTDIR)$(PREFIX)/libexec/socketmapd/
+	for m in $(MANS); do d=$(DESTDIR)$(PREFIX)/share/man/man$${m##*.}; \
+		install -d $$d; install -m 644 $$m $$d/; done
+
+clean: ## remove build/
+	rm -rf build
+
+-include $(shell find $(B)/obj $(B)/t $(B)/bench -name '*.d' 2>/dev/null)

@@ -1,0 +1,24 @@
+/* clock.h - monotonic time. */
+#ifndef BASE_CLOCK_H
+#define BASE_CLOCK_H
+
+#include <stdint.h>
+
+/*
+ * Milliseconds on CLOCK_BOOTTIME: never steps with the wall clock and does
+ * count suspend, so that a copy of the directory is as old after a night's
+ * sleep as it really is. Never 0.
+ */
+uint64_t clock_msec(void);
+
+/*
+ * `msec` moved by up to a tenth of itself, up or down, so that what was
+ * started together does not come due together for ever. `*state` is the
+ * caller's generator (any value; one per thread).
+ */
+uint64_t clock_jitter(uint64_t msec, uint64_t *state);
+
+/* The next number of the caller's generator; not for secrets. */
+uint64_t clock_random(uint64_t *state);
+
+#endif

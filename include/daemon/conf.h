@@ -1,0 +1,25 @@
+/* conf.h - from socketmapd.conf and maps.d to settings, all or nothing. Knows libconfig. */
+#ifndef DAEMON_CONF_H
+#define DAEMON_CONF_H
+
+#include "engine/settings.h"
+
+/*
+ * Read the configuration file `path` and the map files it points to.
+ *
+ * ret_why   every error found, a line each: "FILE:LINE: reason", with the nearest known name where
+ *           a name is unknown
+ * ret_notes things an administrator should know that are no errors, a line each (a query that is
+ *           escaped rather than bound); may be NULL
+ *
+ * NULL when there is any error. The caller frees the result with settings_free(). Opens
+ * no socket and starts no process.
+ */
+struct settings *conf_load(const char *path, struct buf *ret_why, struct buf *ret_notes);
+
+void settings_free(struct settings *s);		/* NULL is fine */
+
+/* "libconfig 1.5", for --version. */
+const char *conf_version(void);
+
+#endif

@@ -1,0 +1,72 @@
+/* demand.h - answers for single keys, with TTLs, bounded memory and single flight. Any thread. */
+#ifndef STORE_DEMAND_H
+#define STORE_DEMAND_H
+
+#include "base/buf.h"
+#include "base/verdict.h"
+
+/*
+ * A cache of what the directory said about single keys. Sharded by hash, one short mutex
+ * each; nothing waits under a lock. Time is an argument.
+ */
+struct demand;
+
+/* All in msec. The TTLs carry jitter of a tenth, drawn per entry. */
+struct demand_times {
+	uint64_t ttl;		/* how long a FOUND is fresh; in its last tenth it is refreshed ahead */
+	uint64_t negative_ttl;	/* how long a NOTFOUND is; never used afterwards */
+	uint64_t stale_max;	/* how long past its ttl a FOUND may stand in for a failing directory */
+	uint64_t retry;		/* after a failure, how long before the key is asked again */
+};
+
+/* Whoever waits for a key embeds one; lent to the cache until demand_put() gives it back. */
+struct waiter {
+	struct waiter *next;
+};
+
+enum demand_says {
+	DEMAND_FOUND,		/* fresh; value appended */
+	DEMAND_NOTFOUND,	/* the directory said so, less than negative_ttl ago */
+	DEMAND_STALE,		/* the directory failed less than `retry` ago; an old value appended */
+	DEMAND_FAILED,		/* the same, and there is no old value that may be used */
+	DEMAND_WAIT,		/* the waiter is parked: demand_put() will return it */
+	DEMAND_FULL,		/* no room even for the question: TEMP */
+};
+
+struct demand_reply {
+	enum demand_says says;
+	bool lead;		/* the caller must see to it that demand_put() is called for this key */
+	bool has_stale;		/* with DEMAND_WAIT: an old value that may be used was appended */
+};
+
+/*
+ * max_bytes  the most memory the cache ever uses, whatever strangers ask: keys, values, entries,
+ *            index, questions in flight. At least 64 KiB.
+ */
+struct demand *demand_new(size_t max_bytes, const struct demand_times *times);
+void demand_free(struct demand *d);	/* no waiter may be parked any more */
+
+/*
+ * What is known about a folded key.
+ *
+ * w          parked on DEMAND_WAIT, else untouched
+ * value      the value is appended on DEMAND_FOUND, DEMAND_STALE, and with has_stale
+ */
+struct demand_reply demand_get(struct demand *d, struct text key, uint64_t now,
+			       struct waiter *w, struct buf *value);
+
+/* Only what is fresh and known, nobody parked, nothing started: DEMAND_FOUND, _NOTFOUND or _FAILED. */
+enum demand_says demand_peek(struct demand *d, struct text key, uint64_t now);
+
+/*
+ * The directory has spoken, or failed to. FOUND and NOTFOUND replace what was known; TEMP
+ * keeps it and starts the retry pause. PERM is taken as TEMP.
+ *
+ * Returns everybody who waited for the key, for the caller to wake; NULL for nobody.
+ */
+struct waiter *demand_put(struct demand *d, struct text key, struct answer answer, uint64_t now);
+
+size_t demand_entries(struct demand *d);
+size_t demand_bytes(struct demand *d);
+
+#endif

@@ -1,0 +1,58 @@
+/*
+ * frame.h - the messages between the server and its driver processes. Pure.
+ * The protocol is described for people in man/socketmapd-driver.7.
+ */
+#ifndef WIRE_FRAME_H
+#define WIRE_FRAME_H
+
+#include "wire/protocol.h"
+
+#define DRIVER_PROTOCOL_VERSION 1
+#define FRAME_MAX ((size_t)1 << 20)	/* longest message, bytes; more is a broken peer */
+
+/*
+ * A message is a netstring: a word, and after a blank the arguments, separated
+ * by one blank; the last argument is the rest of the message, any bytes.
+ */
+enum frame_verb {
+	/* server to driver */
+	FRAME_HELLO,	/* hello VERSION NAME: both ways; NAME is the source, or the program and its libraries */
+	FRAME_SOURCE,	/* source OPTION VALUE: one setting of the source; all come before `start` */
+	FRAME_START,	/* start: settings are complete; the driver says hello */
+	FRAME_TABLE,	/* table ID OPTION VALUE: one setting of a table; before the first use of ID */
+	FRAME_FORGET,	/* forget ID: the table is gone; no reply */
+	FRAME_LOOKUP,	/* lookup ID KEY: rows, then one end */
+	FRAME_SCAN,	/* scan ID: rows, then one end */
+	FRAME_PING,	/* ping: one end */
+	/* driver to server */
+	FRAME_KEY,	/* key KEY: the values that follow belong to it (scan) */
+	FRAME_VALUE,	/* value VALUE: one value, raw, before result_format */
+	FRAME_DONE,	/* done N: definite success after N values; N = 0: there are none */
+	FRAME_TEMP,	/* temp REASON: this request failed; the next may not */
+	FRAME_DOWN,	/* down REASON: the directory cannot be reached; rest before trying again */
+	FRAME_VERBS
+};
+
+/* One message, taken apart. Views. Arguments that a verb lacks are empty. */
+struct frame {
+	enum frame_verb verb;
+	struct text args[3];	/* in the order of the comments above */
+};
+
+/*
+ * Take one message from the front of `in`. PARSED, NEED_MORE, or MALFORMED (no netstring,
+ * over FRAME_MAX, unknown word, wrong number of arguments).
+ */
+enum parsed frame_parse(struct text in, struct frame *ret_frame, size_t *ret_used);
+
+/* Append one message. Only the last argument may hold blanks; unused ones are empty. */
+void frame_add(struct buf *out, enum frame_verb verb, struct text a, struct text b,
+	       struct text c);
+
+/* Parse the number of FRAME_DONE or the version of FRAME_HELLO; false: not a number. */
+bool frame_number(struct text t, uint64_t *ret_number);
+
+/* "lookup", "done", ... */
+const char *frame_verb_name(enum frame_verb verb);
+
+#endif

@@ -1,0 +1,25 @@
+/* netstring.h - "<len>:<bytes>," strictly. Pure. */
+#ifndef WIRE_NETSTRING_H
+#define WIRE_NETSTRING_H
+
+#include "wire/protocol.h"
+
+/*
+ * Take one netstring from the front of `in`: decimal length without sign or leading
+ * zeros, at most 7 digits, ':', that many bytes, ','.
+ *
+ * max          longest content to accept; MALFORMED as soon as the digits exceed it
+ * ret_content  set on PARSED: a view into `in`
+ * ret_used     set on PARSED: bytes taken
+ *
+ * PARSED, NEED_MORE or MALFORMED.
+ * Source: https://cr.yp.to/proto/netstrings.txt; stricter than Postfix
+ * src/util/netstring.c, which takes leading zeros (reliability.md F72, F73, F75).
+ */
+enum parsed netstring_parse(struct text in, size_t max, struct text *ret_content,
+			    size_t *ret_used);
+
+/* Append one netstring with the given content, in two parts for convenience. */
+void netstring_add(struct buf *out, struct text head, struct text tail);
+
+#endif

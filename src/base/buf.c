@@ -1,0 +1,102 @@
+#include "base/buf.h"
+
+#include "base/must.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+char *buf_room(struct buf *b, size_t n)
+{
+	if (b->cap - b->n < n) {
+		size_t cap = b->cap ? b->cap : 64;
+
+		while (cap - b->n < n)
+			cap *= 2;
+		b->p = must(realloc(b->p, cap));
+		b->cap = cap;
+	}
+	return b->p + b->n;
+}
+
+void buf_add(struct buf *b, const void *p, size_t n)
+{
+	if (n == 0)
+		return;
+	memcpy(buf_room(b, n), p, n);
+	b->n += n;
+}
+
+void buf_text(struct buf *b, struct text t)
+{
+	buf_add(b, t.p, t.n);
+}
+
+void buf_byte(struct buf *b, char c)
+{
+	*buf_room(b, 1) = c;
+	b->n++;
+}
+
+void buf_str(struct buf *b, const char *s)
+{
+	buf_add(b, s, strlen(s));
+}
+
+void buf_printf(struct buf *b, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	int n = vsnprintf(NULL, 0, format, args);
+	va_end(args);
+	if (n < 0)
+		abort();	/* a format of our own that vsnprintf(3) cannot print */
+
+	char *room = buf_room(b, (size_t)n + 1);
+	va_start(args, format);
+	vsnprintf(room, (size_t)n + 1, format, args);
+	va_end(args);
+	b->n += (size_t)n;
+}
+
+void buf_escaped(struct buf *b, struct text t)
+{
+	for (size_t i = 0; i < t.n; i++) {
+		unsigned char c = (unsigned char)t.p[i];
+
+		if (c < 0x20 || c > 0x7e || c == '"' || c == '\\')
+			buf_printf(b, "\\x%02x", c);
+		else
+			buf_byte(b, (char)c);
+	}
+}
+
+void buf_drop(struct buf *b, size_t n)
+{
+	if (n == 0)
+		return;
+	b->n -= n;
+	memmove(b->p, b->p + n, b->n);
+}
+
+const char *buf_cstr(struct buf *b)
+{
+	*buf_room(b, 1) = '\0';
+	return b->p;
+}
+
+char *buf_take(struct buf *b)
+{
+	buf_cstr(b);
+
+	char *p = b->p;
+	*b = (struct buf){ 0 };
+	return p;
+}
+
+void buf_done(struct buf *b)
+{
+	free(b->p);
+	*b = (struct buf){ 0 };
+}
