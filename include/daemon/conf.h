@@ -17,8 +17,6 @@
  */
 struct settings *conf_load(const char *path, struct buf *ret_why, struct buf *ret_notes);
 
-void settings_free(struct settings *s);		/* NULL is fine */
-
 /* "libconfig 1.5", for --version. */
 const char *conf_version(void);
 

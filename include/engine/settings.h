@@ -110,4 +110,15 @@ struct settings {
 	size_t n_maps;
 };
 
+/*
+ * Each takes NULL and half-filled structs (calloc'ed). settings_free() frees all that
+ * is still in its lists: who keeps a source, a map, a table or a listener puts NULL in its place.
+ */
+void options_done(struct options *options);
+void source_settings_free(struct source_settings *s);
+void table_settings_free(struct table_settings *s);
+void map_settings_free(struct map_settings *s);
+void listener_settings_free(struct listener_settings *s);
+void settings_free(struct settings *s);
+
 #endif
