@@ -38,6 +38,8 @@ FUZZ    := $(patsubst t/fuzz/%.c,build/fuzz/%,$(wildcard t/fuzz/*.c))
 BENCH   := $(patsubst t/bench/%.c,$(B)/bench/%,$(wildcard t/bench/*.c))
 MANS    := $(wildcard man/*.[1-8])
 
+Q := $(if $(V),,@)	# V=1 shows the commands
+
 .PHONY: all help run test check asan tsan fuzz bench install clean apt-build apt-run apt-test \
 	tests-asan tests-tsan man-lint
 .DELETE_ON_ERROR:
@@ -51,43 +53,45 @@ help: ## list the targets
 # --- building -----------------------------------------------------------------------------
 
 $(B)/obj/%.o: src/%.c Makefile
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	@mkdir -p $(@D); echo "CC $@"
+	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 define layer
 $(B)/lib$(1).a: $(call obj,$(1))
 	@mkdir -p $$(@D); rm -f $$@
-	ar rcs $$@ $$^
+	$(Q)ar rcs $$@ $$^
 endef
 $(foreach l,$(LAYERS),$(eval $(call layer,$(l))))
 
 server_libs = $(B)/libdaemon.a $(B)/libengine.a $(B)/libstore.a $(B)/libwire.a $(B)/libbase.a
 
 $(B)/socketmapd: $(B)/obj/daemon/main.o $(server_libs)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(call pkg,$(LIBS_server) $(LIBS_base))
+	@echo "LD $@"
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(call pkg,$(LIBS_server) $(LIBS_base))
 
 $(B)/socketmapd-%: $(B)/obj/driver/%.o $(B)/obj/driver/driver.o $(B)/libwire.a $(B)/libbase.a
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(call pkg,$(LIBS_$*) $(LIBS_base))
+	@echo "LD $@"
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(call pkg,$(LIBS_$*) $(LIBS_base))
 
 # --- tests --------------------------------------------------------------------------------
 
 # A unit test links every layer; what it does not use is left out. A test of a driver's own
 # file includes that file.
 $(B)/t/unit/%: t/unit/%.c $(server_libs) Makefile
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -Isrc -It $(ALL_CFLAGS) -Wno-missing-prototypes -MMD -MP $(ALL_LDFLAGS) \
+	@mkdir -p $(@D); echo "LD $@"
+	$(Q)$(CC) $(CPPFLAGS) -Isrc -It $(ALL_CFLAGS) -Wno-missing-prototypes -MMD -MP $(ALL_LDFLAGS) \
 		-o $@ $< $(server_libs) $(server_libs) \
 		$(call pkg,cmocka $(LIBS_server) $(LIBS_sqlite) $(LIBS_base))
 
 build/fuzz/%: t/fuzz/%.c $(wildcard src/base/*.c src/wire/*.c src/store/*.c include/*/*.h) Makefile
-	@mkdir -p $(@D)
-	clang $(CPPFLAGS) -Isrc -It -std=c17 $(WARN) -Wno-missing-prototypes -g -O1 \
+	@mkdir -p $(@D); echo "LD $@"
+	$(Q)clang $(CPPFLAGS) -Isrc -It -std=c17 $(WARN) -Wno-missing-prototypes -g -O1 \
 		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -pthread -o $@ $< \
 		$(wildcard src/base/*.c src/wire/*.c src/store/*.c) $(call pkg,$(LIBS_base))
 
 $(B)/bench/%: t/bench/%.c $(server_libs) Makefile
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -It $(ALL_CFLAGS) -MMD -MP $(ALL_LDFLAGS) -o $@ $< $(server_libs) \
+	@mkdir -p $(@D); echo "LD $@"
+	$(Q)$(CC) $(CPPFLAGS) -It $(ALL_CFLAGS) -MMD -MP $(ALL_LDFLAGS) -o $@ $< $(server_libs) \
 		$(call pkg,$(LIBS_server) $(LIBS_base))
 
 SAN_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer

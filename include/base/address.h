@@ -13,8 +13,8 @@ struct address {
 };
 
 /*
- * Take `key` apart at its last '@'. Never fails: what is no address comes back
- * as a local part.
+ * Take `key` apart at its last '@' (not at one in a quoted string that has nothing
+ * behind it). Never fails: what is no address comes back as a local part.
  *
  * local      scratch for an unquoted local part; cleared first
  * ret        views into `key` and `local`
@@ -38,6 +38,9 @@ size_t address_extension(struct text local, struct text delimiters, bool owner_r
 /* Append a local part, in double quotes where it is not a dot-atom (quote_822_local.c). */
 void address_quote_local(struct text local, struct buf *out);
 
+/* Append a local part in double quotes, needed or not. */
+void address_quote_always(struct text local, struct buf *out);
+
 /* Does address_quote_local() change it? */
 bool address_needs_quotes(struct text local);
 
@@ -48,7 +51,8 @@ bool address_needs_quotes(struct text local);
  *
  * out        the list is appended; quoted where needed
  *
- * False, with `out` unchanged, when there is no address in `list`.
+ * False, with `out` unchanged, when there is no address in `list`, or when the
+ * result is longer than any reply may be (100000 bytes).
  * Source: Postfix src/global/mail_addr_crunch.c, tok822_parse.c; postfix-client.md 5.4, 5.5.
  */
 bool address_list_extend(struct text list, struct text extension, struct buf *out);

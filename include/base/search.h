@@ -63,10 +63,15 @@ struct search {
 	struct text key;		/* as the client sent it */
 	unsigned step;			/* how far the walk is; starts at 0 */
 	bool is_stripped;		/* the current candidate lacks the extension */
-	struct address address;		/* the parsed key, views into `key` and `local` */
+	struct address address;		/* from the second candidate on: views into `key`, `local` */
+	bool is_raw;			/* the key lacks the quotes that it needs */
+	bool is_quoted;			/* the current candidate has quotes, and a raw form */
+	size_t extension;		/* where it starts in address.local, or its end */
+	struct text host;		/* the current candidate, or a parent of it */
 	struct buf local;		/* the unquoted local part */
-	struct buf candidate;		/* the current key, folded */
+	struct buf candidate;		/* the current key, folded; parents look into it */
 	struct buf last;		/* the one before, to leave out repetitions */
+	struct buf scratch;
 };
 
 /*

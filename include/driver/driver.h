@@ -4,35 +4,43 @@
 
 #include "base/buf.h"
 
-/* A setting as the server sent it. Both strings belong to the loop, for the life of the program. */
+/* A setting as the server sent it. Numbers come in decimal, times in milliseconds. */
 struct setting {
-	const char *name;
-	const char *value;
+	char *name;
+	char *value;
 };
 
+/*
+ * The settings of the source or of one table. They belong to the loop: the source's for the life
+ * of the program, a table's until its table_free() has returned.
+ */
 struct settings {
-	const struct setting *list;
+	struct setting *list;
 	size_t n;
 };
 
-/* The value of `name`, or `otherwise`. */
+/* The value of `name`, the last one if there are several, or `otherwise`. */
 const char *setting_get(const struct settings *s, const char *name, const char *otherwise);
 
-/* How one request ended. */
+/* How one request ended. Zero is the safe one. */
 enum ended {
-	ENDED_DONE,	/* definite success; all rows were sent */
 	ENDED_TEMP,	/* this request failed; ret_why says how */
 	ENDED_DOWN,	/* the directory cannot be reached; ret_why says how */
+	ENDED_DONE,	/* definite success; all rows were sent */
 };
 
-/* Where rows go. Values are raw, before result_format; NULL columns are not sent. */
+/*
+ * Where rows go. Values are raw, before result_format; NULL and empty ones are not sent. A value
+ * too long for a message arrives as one that the server cannot use (its key is TEMP); the
+ * values of a key too long for a message are dropped, as nobody can ask for it.
+ */
 struct rows;
 void rows_key(struct rows *rows, struct text key);	/* scan: whose the next values are */
 void rows_value(struct rows *rows, struct text value);
 
 /*
- * What a directory has to do: four functions. `handle` is the driver's connection, `table` what
- * table_new() made of a table's settings.
+ * What a directory has to do. `handle` is the driver's connection, `table` what table_new() made
+ * of a table's settings. Reasons become one short line of ASCII on their way to the server.
  */
 struct driver {
 	const char *name;			/* "socketmapd-sqlite" */
@@ -42,7 +50,10 @@ struct driver {
 	void *(*open)(const struct settings *source, struct buf *ret_why);
 	void (*close)(void *handle);
 
-	/* Never connects either. NULL with a reason: every use of the table ends in ENDED_TEMP. */
+	/*
+	 * Called at the table's first use; does not connect. NULL with a reason: every use of
+	 * the table ends in ENDED_TEMP.
+	 */
 	void *(*table_new)(void *handle, const struct settings *table, struct buf *ret_why);
 	void (*table_free)(void *handle, void *table);
 
@@ -55,7 +66,8 @@ struct driver {
 
 /*
  * The whole program: handles --version and --help, hardens the process (no core, dies with the
- * server), speaks frames on descriptors 0 and 1 until end of file. Returns the exit status.
+ * server), speaks frames on descriptors 0 and 1 until end of file. Returns the exit status:
+ * 0 when the server has gone, 1 for wrong settings, 2 when it does not speak the protocol.
  */
 int driver_main(const struct driver *driver, int argc, char **argv);
 

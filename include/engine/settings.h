@@ -11,13 +11,13 @@
 #include <sys/types.h>
 
 /* A setting that is passed on to a driver process as it stands. */
-struct option {
+struct driver_option {
 	char *name;
 	char *value;
 };
 
 struct options {
-	struct option *list;
+	struct driver_option *list;
 	size_t n;
 };
 

@@ -11,10 +11,13 @@
  */
 struct demand;
 
-/* All in msec. The TTLs carry jitter of a tenth, drawn per entry. */
+/*
+ * All in msec. The TTLs carry jitter, drawn per entry: up to a tenth up or down for ttl, down
+ * only for negative_ttl. A TTL of 0 means: keep nothing, waiters share the answer all the same.
+ */
 struct demand_times {
 	uint64_t ttl;		/* how long a FOUND is fresh; in its last tenth it is refreshed ahead */
-	uint64_t negative_ttl;	/* how long a NOTFOUND is; never used afterwards */
+	uint64_t negative_ttl;	/* the longest that a NOTFOUND is; never used afterwards */
 	uint64_t stale_max;	/* how long past its ttl a FOUND may stand in for a failing directory */
 	uint64_t retry;		/* after a failure, how long before the key is asked again */
 };
@@ -41,10 +44,13 @@ struct demand_reply {
 
 /*
  * max_bytes  the most memory the cache ever uses, whatever strangers ask: keys, values, entries,
- *            index, questions in flight. At least 64 KiB.
+ *            index, questions in flight. At least 64 KiB. Taken at once, but only what was
+ *            used becomes resident. A value over a sixteenth of it is passed on, not kept.
+ *
+ * NULL when there is not so much.
  */
 struct demand *demand_new(size_t max_bytes, const struct demand_times *times);
-void demand_free(struct demand *d);	/* no waiter may be parked any more */
+void demand_free(struct demand *d);	/* no waiter may be parked any more; NULL is fine */
 
 /*
  * What is known about a folded key.
@@ -60,13 +66,14 @@ enum demand_says demand_peek(struct demand *d, struct text key, uint64_t now);
 
 /*
  * The directory has spoken, or failed to. FOUND and NOTFOUND replace what was known; TEMP
- * keeps it and starts the retry pause. PERM is taken as TEMP.
+ * keeps it and starts the retry pause. PERM is taken as TEMP, a FOUND without a value too.
  *
- * Returns everybody who waited for the key, for the caller to wake; NULL for nobody.
+ * Returns everybody who waited for the key, in no order, for the caller to wake with this
+ * same answer; NULL for nobody.
  */
 struct waiter *demand_put(struct demand *d, struct text key, struct answer answer, uint64_t now);
 
-size_t demand_entries(struct demand *d);
-size_t demand_bytes(struct demand *d);
+size_t demand_entries(struct demand *d);	/* keys about which something is noted */
+size_t demand_bytes(struct demand *d);		/* memory in use, never above max_bytes */
 
 #endif

@@ -2,25 +2,32 @@
 #ifndef STORE_MIRROR_H
 #define STORE_MIRROR_H
 
-#include "base/buf.h"
-#include "base/verdict.h"
+#include "base/text.h"
+
+#include <stdint.h>
 
 /*
  * A sealed mirror: one arena of keys and values, and an open-addressing index of
- * 64-bit slots over it (keyed hash). Never changed, so any number of threads read it without locks.
+ * 64-bit slots over it (keyed hash), in one mapping and without pointers. Never
+ * changed, so any number of threads read it without locks.
  */
 struct mirror;
+
+/* The longest key kept, bytes. Nobody can ask for a longer one; see mirror_find(). */
+#define MIRROR_MAX_KEY ((size_t)64 << 10)
 
 /* Limits on what a scan may bring, so that a wrong query does not eat the host. */
 struct mirror_limits {
 	size_t max_entries;	/* distinct keys */
-	size_t max_bytes;	/* keys and values together */
+	size_t max_bytes;	/* keys, values and their lengths; a key counts again when rows are apart */
 	size_t max_value;	/* one joined value, bytes; longer ones answer TEMP */
+	size_t max_values;	/* values of one key; more answer TEMP; 0: any number */
 };
 
-/* Collects the rows of one scan. One thread. */
+/* Collects the rows of one scan. One thread at a time. */
 struct mirror_builder;
 
+/* Limits are copied. NULL when memory is out. */
 struct mirror_builder *mirror_builder_new(const struct mirror_limits *limits);
 void mirror_builder_free(struct mirror_builder *b);	/* NULL is fine */
 
@@ -28,14 +35,17 @@ void mirror_builder_free(struct mirror_builder *b);	/* NULL is fine */
  * Add one value for a key. Values of one key are joined with ',' in the order in
  * which they come, however far apart, without removing repetitions, as Postfix joins rows.
  *
- * key        folded, not empty
- * value      formatted, not empty
+ * key        folded; over MIRROR_MAX_KEY it is counted bad and not kept
+ * value      formatted; an empty one, or one over max_value, makes the key bad
  *
- * False: a limit is exceeded, the scan must be given up.
+ * False: a limit is exceeded or memory is out, the scan must be given up.
  */
 bool mirror_add(struct mirror_builder *b, struct text key, struct text value);
 
-/* The key has a value nobody may see (bad, too long, over expansion_limit): it will answer TEMP. */
+/*
+ * The key has a value nobody may see (bad, too long): it will answer TEMP, whatever other
+ * rows say. False as for mirror_add().
+ */
 bool mirror_add_bad(struct mirror_builder *b, struct text key);
 
 /* So far: distinct keys are known only after sealing, so these count rows. */
@@ -44,24 +54,27 @@ size_t mirror_builder_bad(const struct mirror_builder *b);
 
 /*
  * Join, index, and hand over the mirror; the builder is freed. The mirror is freed by the
- * caller with mirror_free() when no reader can see it any more. NULL: limits exceeded.
+ * caller with mirror_free() when no reader can see it any more. NULL: limits exceeded, or
+ * memory is out.
  *
  * born       when the scan began, msec of clock_msec(): what came later may be missing
  */
 struct mirror *mirror_seal(struct mirror_builder *b, uint64_t born);
-void mirror_free(struct mirror *m);
+void mirror_free(struct mirror *m);	/* NULL is fine */
 
 /* What a mirror says. It never says NOTFOUND: MIRROR_ABSENT is only half a proof. */
 enum mirror_says { MIRROR_ABSENT, MIRROR_HIT, MIRROR_BAD };
 
 /*
- * Look up a folded key. No lock, no allocation, no system call.
+ * Look up a folded key. No lock, no allocation, no system call. A key over MIRROR_MAX_KEY
+ * is MIRROR_BAD, as it would not have been kept.
  *
  * ret_value  set on MIRROR_HIT: a view into the mirror
  */
 enum mirror_says mirror_find(const struct mirror *m, struct text key, struct text *ret_value);
 
-size_t mirror_entries(const struct mirror *m);	/* distinct keys */
+size_t mirror_entries(const struct mirror *m);	/* distinct keys, bad ones included */
+size_t mirror_bad(const struct mirror *m);	/* those of them that answer MIRROR_BAD */
 size_t mirror_bytes(const struct mirror *m);	/* memory, all included */
 size_t mirror_payload(const struct mirror *m);	/* key and value bytes alone */
 uint64_t mirror_born(const struct mirror *m);

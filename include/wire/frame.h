@@ -12,7 +12,8 @@
 
 /*
  * A message is a netstring: a word, and after a blank the arguments, separated
- * by one blank; the last argument is the rest of the message, any bytes.
+ * by one blank; the last argument is the rest of the message, any bytes or none, the
+ * others are not empty.
  */
 enum frame_verb {
 	/* server to driver */
@@ -45,11 +46,19 @@ struct frame {
  */
 enum parsed frame_parse(struct text in, struct frame *ret_frame, size_t *ret_used);
 
-/* Append one message. Only the last argument may hold blanks; unused ones are empty. */
-void frame_add(struct buf *out, enum frame_verb verb, struct text a, struct text b,
+/*
+ * Append one message. Only the last argument may be empty or hold blanks; unused ones are empty.
+ *
+ * False, with `out` unchanged, when it would be over FRAME_MAX: the sender then owes its
+ * peer another message in its place (`temp`, or TEMP to the client).
+ */
+bool frame_add(struct buf *out, enum frame_verb verb, struct text a, struct text b,
 	       struct text c);
 
-/* Parse the number of FRAME_DONE or the version of FRAME_HELLO; false: not a number. */
+/*
+ * Parse the number of FRAME_DONE or the version of FRAME_HELLO: digits without a leading
+ * zero; false: not a number, or over UINT64_MAX.
+ */
 bool frame_number(struct text t, uint64_t *ret_number);
 
 /* "lookup", "done", ... */

@@ -15,8 +15,10 @@ enum parsed {
 	PARSED,		/* one request taken */
 	NEED_MORE,	/* call again with more bytes */
 	MEANINGLESS,	/* well framed, but no request: one PERM reply, then go on */
-	MALFORMED,	/* the stream is out of step: close, say nothing more */
+	MALFORMED,	/* the stream is out of step or the request too long: close, say nothing */
 };
+
+#define REQUEST_EXTRA ((size_t)9)	/* most bytes a protocol puts around a request */
 
 /*
  * One protocol, constant. Adding one is adding a file with one of these.
@@ -30,22 +32,47 @@ struct protocol {
 	 * Take one request from the front of `in`.
 	 *
 	 * in          all bytes received and not yet used; any amount, cut anywhere
-	 * max         longest request to accept; refused as soon as its length is known
+	 * max         longest request to accept; refused as soon as its length is known, so
+	 *             that max + REQUEST_EXTRA bytes are never answered with NEED_MORE
 	 * scratch     for decoding; ret_req may point into it
-	 * ret_req     set on PARSED; dead once `in` or `scratch` changes
+	 * ret_req     set on PARSED; dead once `in` or `scratch` changes. The key is any
+	 *             bytes or none, NUL included
 	 * ret_used    set on PARSED and MEANINGLESS: bytes of `in` that were taken
 	 */
 	enum parsed (*parse)(struct text in, size_t max, struct buf *scratch,
 			     struct request *ret_req, size_t *ret_used);
 
 	/*
-	 * Append exactly one reply to `out`. An answer that the protocol cannot carry (too
-	 * long, NUL, line break) becomes TEMP. Returns the verdict that was really sent.
+	 * Append exactly one reply to `out`. A value that the protocol cannot carry (empty,
+	 * too long, with a NUL) becomes TEMP. Returns the verdict that was really sent.
+	 *
+	 * Values are not checked for UTF-8 here, on the way of every hit, but when loaded.
 	 */
 	enum verdict (*reply)(struct answer answer, struct buf *out);
 };
 
+#define REASON_MAX 200	/* bytes of a TEMP or PERM reason that are sent; Postfix logs as many */
+
+/*
+ * For codecs: `answer`, or TEMP in its place where the value is empty, holds a NUL (Postfix
+ * cuts it off there) or is longer than `max_value`. The text of a TEMP or PERM is made
+ * printable, cut and never empty, since it becomes a line of mail.log; it then lies in
+ * `reason`. A NOTFOUND has no text.
+ */
+struct answer answer_sendable(struct answer answer, size_t max_value,
+			      char reason[static REASON_MAX]);
+
+/*
+ * "<len>:<map> <key>,", split at the first blank: socketmap_table(5). Strict netstrings;
+ * one without a map name or without a blank is MEANINGLESS.
+ */
 extern const struct protocol socketmap;		/* wire/socketmap.c */
+
+/*
+ * "get <key>\n" with %XX: tcp_table(5). A bare CR before the newline is dropped. Another verb,
+ * bad %XX, a blank or control character that is not encoded, or no key is MEANINGLESS. `max`
+ * counts the newline. 500 means "not found" to Postfix, so TEMP and PERM are both 400.
+ */
 extern const struct protocol tcp_table;		/* wire/tcp_table.c */
 
 /* The protocol of that name, or NULL. */

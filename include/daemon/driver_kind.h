@@ -1,0 +1,26 @@
+/* driver_kind.h - what the server knows of each driver it comes with: the settings it takes. */
+#ifndef DAEMON_DRIVER_KIND_H
+#define DAEMON_DRIVER_KIND_H
+
+#include "daemon/options.h"
+
+struct table_draft;
+
+/* One driver, constant. Adding one is adding a file with one of these and a place in driver_kinds. */
+struct driver_kind {
+	const char *name;	/* driver = "sqlite", "sqlite:/x.cf", the program socketmapd-sqlite */
+	const struct option_row *source_rows;	/* the first Postfix one identifies it */
+	const struct option_row *table_rows;
+
+	/* Check the options of a table together, complete them and its `needs`. */
+	void (*finish)(struct table_draft *draft);
+};
+
+extern const struct driver_kind driver_sqlite;		/* conf_sqlite.c */
+
+extern const struct driver_kind *const driver_kinds[];	/* ends with NULL */
+
+/* The driver of that name, or NULL. */
+const struct driver_kind *driver_kind_find(struct text name);
+
+#endif

@@ -1,0 +1,65 @@
+/* loop.h - threads with an event loop and a mailbox, and how published things are retired. */
+#ifndef ENGINE_LOOP_H
+#define ENGINE_LOOP_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <uv.h>
+
+/* Something for another thread to do. Embed one; it belongs to the receiver once posted. */
+struct message {
+	struct message *next;
+	void (*run)(struct message *message);
+};
+
+/* A thread's event loop and mailbox. Messages of one sender run in the order they were posted. */
+struct loop {
+	uv_loop_t uv;
+	uv_async_t wake;
+	pthread_mutex_t lock;		/* guards first, last */
+	struct message *first, **last;
+	pthread_t thread;
+	bool has_thread;
+	int nice;			/* set before start, then constant */
+	unsigned index;			/* of the answer loop, for its counter cells; set before start */
+	void *user;			/* whatever the loop's owner keeps there; loop thread only */
+};
+
+/* All loops of the server: answer loops own connections, control and refresh do the rest. */
+struct loops {
+	struct loop *answers;
+	size_t n_answers;
+	struct loop control;		/* the main thread: accept, signals, driver processes */
+	struct loop refresh;		/* scans and builds, at low priority */
+};
+
+/* Make `n` answer loops and the other two; no thread is started. */
+void loops_init(struct loops *loops, size_t n);
+void loops_done(struct loops *loops);	/* all threads joined, all handles closed */
+
+/* Start the loop's thread; it runs until the loop has no handle left but its mailbox, see loop_stop(). */
+void loop_start(struct loop *loop, const char *name);
+
+/* From the loop's own thread: the mailbox no longer keeps the loop running. */
+void loop_stop(struct loop *loop);
+
+/* Wait for the loop's thread to end. */
+void loop_join(struct loop *loop);
+
+/* Have `message` run on `loop`'s thread. From any thread, the loop's own included. */
+void loop_post(struct loop *loop, struct message *message);
+
+/*
+ * Free `object` on `last` (the control or the refresh loop) after every loop has
+ * finished the callback it is in. This is our whole RCU, and it rests on one rule:
+ *
+ *     A PUBLISHED POINTER IS LOADED IN A LOOP'S CALLBACK
+ *     AND FORGOTTEN BEFORE THE CALLBACK RETURNS.
+ *
+ * The token passes the answer loops first, so what they posted to `last` before
+ * they looked away is handled there before the object is freed.
+ */
+void loops_retire(struct loops *loops, struct loop *last, void *object, void (*free)(void *));
+
+#endif

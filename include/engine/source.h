@@ -1,0 +1,53 @@
+/* source.h - one directory: its queue of lookups and its pool of driver processes. Control thread. */
+#ifndef ENGINE_SOURCE_H
+#define ENGINE_SOURCE_H
+
+#include "engine/loop.h"
+#include "engine/settings.h"
+#include "store/demand.h"
+
+struct source;
+struct table;
+
+/*
+ * One lookup on its way to a directory. Made on an answer loop, posted to the
+ * control loop, freed by the source.
+ */
+struct job {
+	struct message message;
+	struct job *next;
+	struct table *table;	/* a reference from source_submit() on */
+	struct buf key;
+	bool is_retried;	/* its first process died */
+	uint64_t expires;	/* nobody waits for it after this, msec of clock_msec() */
+};
+
+/* Takes over `settings`. One reference is the caller's. */
+struct source *source_new(struct source_settings *settings, struct loop *control);
+struct source *source_ref(struct source *s);
+void source_unref(struct source *s);	/* the last one ends its processes; NULL is fine */
+
+const struct source_settings *source_settings(const struct source *s);
+
+/*
+ * Post a lookup from an answer loop. Whatever happens, demand_put() is called for the key
+ * in the table's demand cache, and those who waited are sent home (ask_wake()).
+ */
+void source_post(struct loop *control, struct table *table, struct text key, uint64_t expires);
+
+/* End its processes and fail what is queued, whoever still holds it: the server stops. */
+void source_stop(struct source *s);
+
+/* Tell its processes that a table is gone. */
+void source_forget(struct source *s, uint64_t table_id);
+
+/* What the stats dump says of it. */
+struct source_stats {
+	const char *name;
+	unsigned up, busy;	/* processes that said hello; of those, with a lookup */
+	size_t queued;
+	uint64_t lookups, failures, restarts;	/* since the start of the server */
+};
+struct source_stats source_stats(const struct source *s);
+
+#endif

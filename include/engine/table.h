@@ -1,0 +1,107 @@
+/* table.h - one query template on one source, with its mirror and its demand cache. */
+#ifndef ENGINE_TABLE_H
+#define ENGINE_TABLE_H
+
+#include "base/verdict.h"
+#include "engine/process.h"
+#include "engine/settings.h"
+#include "store/demand.h"
+#include "store/mirror.h"
+
+#include <stdatomic.h>
+
+struct source;
+
+/* Longest joined value kept, bytes; the protocols carry less than this. */
+#define VALUE_MAX ((size_t)1 << 20)
+
+/* By age of a mirror's last accepted truth; see DESIGN 6. */
+enum table_state { TABLE_EMPTY, TABLE_FRESH, TABLE_STALE, TABLE_EXPIRED };
+
+struct table {
+	uint64_t id;				/* never used twice */
+	struct table_settings *settings;	/* owned, constant */
+	char *map;				/* the name of its map, for the log; owned */
+	struct source *source;			/* a reference; constant */
+	_Atomic(struct mirror *) mirror;	/* published; NULL until the first accepted scan */
+	struct demand *demand;			/* owned */
+	unsigned refs;				/* control thread only */
+};
+
+/* Takes over `settings`; takes a reference to `source`. One reference is the caller's. Control thread. */
+struct table *table_new(struct table_settings *settings, const char *map, struct source *source);
+struct table *table_ref(struct table *t);
+void table_unref(struct table *t);		/* NULL is fine */
+
+enum table_state table_state(const struct table *t, uint64_t now);
+const char *table_state_name(enum table_state state);
+
+/* What a driver process is told about it. */
+struct process_table table_for_process(const struct table *t);
+
+/* Does a domain map hold `domain`? YES and NO only when it knows without asking. */
+enum membership { MEMBER_UNKNOWN, MEMBER_YES, MEMBER_NO };
+
+/*
+ * How a table asks its domain map (on_miss, stale_miss = "domain"), by the map's name.
+ * Called on the answer loop; never waits.
+ */
+struct domain_oracle {
+	enum membership (*ask)(void *ctx, const char *map, struct text domain, uint64_t now);
+	void *ctx;
+};
+
+/* What table_get() found out. */
+struct table_reply {
+	struct answer answer;	/* unless is_parked; value in the mirror or in `value` */
+	bool is_parked;		/* demand_put() will return the waiter */
+	bool lead;		/* the caller submits a lookup for the key, parked or not */
+	bool has_stale;		/* with is_parked: `value` holds what may stand in */
+	bool is_stale;		/* the answer is older than it should be */
+};
+
+/*
+ * What the table says about a folded key, at once. Answer loops only. The answer's value is good until
+ * the callback returns or `value` changes.
+ *
+ * waiter     parked when is_parked
+ * value      scratch, cleared first
+ */
+struct table_reply table_get(struct table *t, struct text key, uint64_t now,
+			     const struct domain_oracle *oracle, struct waiter *waiter,
+			     struct buf *value);
+
+/* Only what the table knows without asking: FOUND, NOTFOUND or TEMP. */
+enum verdict table_peek(struct table *t, struct text key, uint64_t now,
+			const struct domain_oracle *oracle);
+
+/*
+ * What a parked request gets when the directory failed, or did not answer in time:
+ * the old value, or the word of a FRESH mirror, or TEMP for `why`.
+ */
+struct table_reply table_settle(struct table *t, struct text key, uint64_t now,
+				const struct domain_oracle *oracle, struct text stale,
+				struct text why);
+
+/*
+ * Formats what a source brought for one key, as Postfix does: each value through
+ * result_format, joined with ','; more than expansion_limit is an error.
+ * postfix-tables.md 4.
+ */
+struct values {
+	struct buf text;
+	size_t n;
+	const char *why;	/* not NULL: the key's answer is TEMP for this reason */
+};
+
+void values_clear(struct values *v);
+void values_add(struct values *v, const struct table_settings *s, struct text key,
+		struct text value);
+
+/* The answer when the source ended in success: FOUND, absent, or TEMP. */
+struct answer values_answer(const struct values *v);
+
+/* Why no client may see `value` (not UTF-8, a NUL), or NULL. */
+const char *value_unusable(struct text value);
+
+#endif

@@ -1,0 +1,385 @@
+#include "daemon/client.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+/* Replies collected before they are written and the next client gets its turn. */
+#define OUT_HIGH ((size_t)256 << 10)
+
+/* A client that reads nothing for so long is closed. */
+#define WRITE_TIMEOUT_MSEC 30000
+
+static const struct listener_settings *limits(const struct client *c)
+{
+	return c->listener->settings;
+}
+
+/* --- its end -------------------------------------------------------------------------------- */
+
+static void on_closed(uv_handle_t *handle)
+{
+	struct client *c = handle->data;
+	struct answers *a = c->answers;
+
+	buf_done(&c->in);
+	buf_done(&c->out);
+	buf_done(&c->later);
+	listener_unref(c->listener);
+	c->message.run = a->on_client_gone;
+	loop_post(&a->engine->loops.control, &c->message);
+}
+
+void client_close(struct client *c)
+{
+	struct answers *a = c->answers;
+
+	if (c->is_closing)
+		return;
+	c->is_closing = true;
+	if (c->ask) {
+		/* It comes home to nobody; what it learns still fills the cache. */
+		answers_unpark(a, c->ask);
+		c->ask->owner = NULL;
+		c->ask = NULL;
+	}
+	if (c->is_waiting) {
+		struct client **at = &a->waiting;
+
+		while (*at != c)
+			at = &(*at)->next_waiting;
+		*at = c->next_waiting;
+	}
+	if (c->prev)
+		c->prev->next = c->next;
+	else
+		a->clients = c->next;
+	if (c->next)
+		c->next->prev = c->prev;
+	atomic_store_explicit(&c->seat->client, NULL, memory_order_relaxed);
+	uv_close(&c->uv.handle, on_closed);
+	answers_check_drained(a);
+}
+
+static void refuse(struct client *c, const char *why)
+{
+	log_info("client_closed", c->listener->settings->address,
+		 F_STR("listener", c->listener->settings->address), F_STR("why", why));
+	client_close(c);
+}
+
+void client_finish(struct client *c)
+{
+	c->has_ended = true;
+	if (!c->ask && !c->is_writing && !c->is_waiting)
+		client_close(c);
+}
+
+/* --- output --------------------------------------------------------------------------------- */
+
+static void write_out(struct client *c);
+
+static void on_written(uv_write_t *write, int status)
+{
+	struct client *c = write->data;
+
+	c->is_writing = false;
+	buf_clear(&c->out);
+	if (c->is_closing)
+		return;
+	if (status != 0) {
+		client_close(c);
+		return;
+	}
+	if (c->later.n) {
+		struct buf spare = c->out;
+
+		c->out = c->later;
+		c->later = spare;
+		write_out(c);
+		return;
+	}
+	client_turn(c);
+}
+
+/* Leave c->out to libuv. */
+static void write_out(struct client *c)
+{
+	uv_buf_t b = uv_buf_init(c->out.p, (unsigned)c->out.n);
+
+	c->is_writing = true;
+	c->written = clock_msec();
+	c->write.data = c;
+	if (uv_write(&c->write, &c->uv.stream, &b, 1, on_written) != 0) {
+		c->is_writing = false;
+		client_close(c);
+	}
+}
+
+/* Send the replies of this callback; what the socket does not take at once waits in c->out. */
+static void flush(struct client *c)
+{
+	struct buf *out = &c->answers->out;
+	int sent = 0;
+
+	if (out->n == 0 || c->is_closing)
+		return;
+	if (!c->is_writing) {
+		uv_buf_t b = uv_buf_init(out->p, (unsigned)out->n);
+
+		sent = uv_try_write(&c->uv.stream, &b, 1);
+		if (sent < 0 && sent != UV_EAGAIN) {
+			client_close(c);
+			return;
+		}
+		sent = sent < 0 ? 0 : sent;
+	}
+	if ((size_t)sent < out->n) {
+		buf_text(c->is_writing ? &c->later : &c->out, text_skip(buf_view(out), (size_t)sent));
+		if (c->out.n + c->later.n > limits(c)->max_unread)
+			refuse(c, "reads no replies");
+		else if (!c->is_writing)
+			write_out(c);
+	}
+}
+
+/* --- requests ------------------------------------------------------------------------------- */
+
+static void respond(struct client *c, struct answer answer, struct map *map)
+{
+	enum verdict sent = limits(c)->protocol->reply(answer, &c->answers->out);
+
+	if (sent != answer.verdict && map) {
+		count(&map->counters[c->answers->loop->index], COUNT_TOO_LONG);
+		log_error("value_too_long", map->settings->name, F_STR("map", map->settings->name),
+			  F_NUM("bytes", answer.value.n));
+	}
+}
+
+static void wait_for(struct client *c, struct ask *ask)
+{
+	ask->owner = c;
+	c->ask = ask;
+	answers_park(c->answers, ask);
+}
+
+static void answer(struct client *c, const struct request *request, uint64_t now)
+{
+	struct answers *a = c->answers;
+	struct text name = limits(c)->map ? text_of(limits(c)->map) : request->map;
+	struct answer found;
+	struct map *map;
+	struct ask *ask = lookup_run(&a->lookup, engine_registry(a->engine), name, request->key, NULL,
+				     now, &found, &map);
+
+	if (ask)
+		wait_for(c, ask);
+	else
+		respond(c, found, map);
+}
+
+/* Answer from the front of `in` as much as may be answered now; returns the bytes used. */
+static size_t serve(struct client *c, struct text in, uint64_t now)
+{
+	struct answers *a = c->answers;
+	const struct protocol *protocol = limits(c)->protocol;
+	struct request request;
+	unsigned answered = 0;
+	size_t used, at = 0;
+
+	while (!c->ask && !c->is_writing && at < in.n) {
+		if (answered++ == limits(c)->max_pipelined || a->out.n > OUT_HIGH) {
+			answers_again(a, c);
+			break;
+		}
+		switch (protocol->parse(text_skip(in, at), limits(c)->max_request, &a->scratch,
+					&request, &used)) {
+		case PARSED:
+			at += used;
+			answer(c, &request, now);
+			c->began = 0;
+			continue;
+		case MEANINGLESS:
+			at += used;
+			respond(c, answer_perm("bad request"), NULL);
+			c->began = 0;
+			continue;
+		case NEED_MORE:
+			if (!c->began)
+				c->began = now;
+			return at;
+		case MALFORMED:
+			log_info("protocol_error", limits(c)->address,
+				 F_STR("listener", limits(c)->address),
+				 F_TEXT("bytes", ((struct text){ in.p + at, in.n - at > 32 ? 32 : in.n - at })));
+			c->has_ended = true;
+			return in.n;
+		}
+	}
+	return at;
+}
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *ret)
+{
+	struct client *c = handle->data;
+	(void)suggested;
+
+	*ret = uv_buf_init(c->answers->in, sizeof c->answers->in);
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b);
+
+/* Read while nothing is owed, so that a client cannot pile up work or replies. */
+static void set_reading(struct client *c)
+{
+	bool wanted = !c->ask && !c->is_writing && !c->is_waiting && !c->has_ended;
+
+	if (c->is_closing || wanted == c->is_reading)
+		return;
+	c->is_reading = wanted;
+	if (!wanted)
+		uv_read_stop(&c->uv.stream);
+	else if (uv_read_start(&c->uv.stream, on_alloc, on_read) != 0)
+		client_close(c);
+}
+
+/* After its requests: write, close if that was all, see to reading and to its place in the queue. */
+static void settle(struct client *c, uint64_t now)
+{
+	flush(c);
+	buf_clear(&c->answers->out);
+	if (c->is_closing)
+		return;
+	if ((c->has_ended || c->answers->is_draining) && !c->ask && !c->is_writing && !c->is_waiting) {
+		client_close(c);
+		return;
+	}
+	c->last_active = now;
+	atomic_store_explicit(&c->seat->idle_since,
+			      c->ask || c->is_writing || c->is_waiting || c->began ||
+					      !limits(c)->protocol->names_map ? 0 : now,
+			      memory_order_relaxed);
+	set_reading(c);
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
+{
+	struct client *c = stream->data;
+	uint64_t now;
+
+	if (n == 0)
+		return;
+	if (n < 0) {
+		if (n != UV_EOF)
+			client_close(c);	/* a reset: normal when smtpd exits */
+		else
+			client_finish(c);
+		return;
+	}
+	now = clock_msec();
+	if (c->in.n == 0) {
+		struct text in = { b->base, (size_t)n };
+
+		buf_text(&c->in, text_skip(in, serve(c, in, now)));
+	} else {
+		buf_add(&c->in, b->base, (size_t)n);
+		buf_drop(&c->in, serve(c, buf_view(&c->in), now));
+	}
+	settle(c, now);
+}
+
+void client_turn(struct client *c)
+{
+	uint64_t now = clock_msec();
+
+	c->is_waiting = false;
+	buf_drop(&c->in, serve(c, buf_view(&c->in), now));
+	settle(c, now);
+}
+
+void client_resume(struct client *c, struct ask *ask, bool is_late)
+{
+	struct answers *a = c->answers;
+	struct registry *r = engine_registry(a->engine);
+	struct answer found;
+	struct map *map;
+	uint64_t now = clock_msec();
+	struct ask *next = is_late ? lookup_expire(&a->lookup, r, ask, now, &found, &map) :
+				     lookup_run(&a->lookup, r, buf_view(&ask->map),
+						buf_view(&ask->key), ask, now, &found, &map);
+
+	c->ask = NULL;
+	if (next)
+		wait_for(c, next);
+	else
+		respond(c, found, map);
+	buf_drop(&c->in, serve(c, buf_view(&c->in), now));
+	settle(c, now);
+}
+
+/* --- its limits ------------------------------------------------------------------------------- */
+
+void client_check(struct client *c, uint64_t now)
+{
+	const struct listener_settings *l = limits(c);
+
+	if (c->is_writing) {
+		if (now > c->written + WRITE_TIMEOUT_MSEC)
+			refuse(c, "reads no replies");
+	} else if (c->ask || c->is_waiting) {
+		return;
+	} else if (c->began) {
+		if (l->request_timeout && now >= c->began + l->request_timeout)
+			refuse(c, "request not finished in time");
+	} else if (l->idle_timeout && now >= c->last_active + l->idle_timeout) {
+		client_close(c);
+	}
+}
+
+void client_evict(struct message *message)
+{
+	struct eviction *e = (struct eviction *)message;
+	struct client *c;
+
+	for (c = e->answers->clients; c; c = c->next)
+		if (c == e->client && c->seat == e->seat)
+			break;
+	if (c)
+		client_close(c);
+	free(e);
+}
+
+/* --- its beginning ----------------------------------------------------------------------------- */
+
+static int open_stream(struct client *c, uv_loop_t *loop)
+{
+	if (text_starts(text_of(limits(c)->address), TEXT("unix:"))) {
+		uv_pipe_init(loop, &c->uv.pipe, 0);
+		return uv_pipe_open(&c->uv.pipe, c->fd);
+	}
+	uv_tcp_init(loop, &c->uv.tcp);
+	return uv_tcp_open(&c->uv.tcp, c->fd);
+}
+
+void client_begin(struct message *message)
+{
+	struct client *c = (struct client *)((char *)message - offsetof(struct client, message));
+	struct answers *a = c->answers;
+	uint64_t now = clock_msec();
+	int rc = open_stream(c, &a->loop->uv);
+
+	c->uv.handle.data = c;
+	c->next = a->clients;
+	if (c->next)
+		c->next->prev = c;
+	a->clients = c;
+	atomic_store_explicit(&c->seat->client, c, memory_order_relaxed);
+	if (rc != 0) {
+		close(c->fd);
+		client_close(c);
+		return;
+	}
+	settle(c, now);
+}

@@ -1,0 +1,403 @@
+/* The sqlite driver. Knows sqlite3. */
+#include "driver/driver.h"
+
+#include "base/must.h"
+#include "base/sql.h"
+#include "wire/frame.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <sqlite3.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+/* The database file, opened for reading at the first request. Settings: dbpath, busy_timeout. */
+struct handle {
+	const char *path;
+	int busy_msec;			/* how long to wait for a writer's lock */
+	sqlite3 *db;			/* NULL: not open */
+	dev_t dev;			/* what `path` was just before it was opened */
+	ino_t ino;
+	unsigned opened;		/* how many times; statements belong to one */
+	struct buf scratch;
+};
+
+/* Settings: query, a template, and scan_query, plain SQL: column 1 the key, column 2 the value. */
+struct table {
+	struct sql *query;		/* NULL: there is none */
+	const char *scan_query;		/* NULL: there is none */
+	unsigned opened;		/* the handle's, when what follows was made */
+	sqlite3_stmt *bound;		/* `query`, prepared; NULL: not yet */
+	bool is_unbindable;		/* sqlite refuses ? where the query has a literal */
+};
+
+static const char *version(void)
+{
+	static char text[32];
+
+	sqlite3_snprintf(sizeof text, text, "sqlite %s", sqlite3_libversion());
+	return text;
+}
+
+/* --- the database ----------------------------------------------------------------------------- */
+
+static void *open_handle(const struct settings *source, struct buf *ret_why)
+{
+	const char *path = setting_get(source, "dbpath", "");
+	uint64_t busy;
+
+	if (!*path) {
+		buf_str(ret_why, "dbpath is not set");
+		return NULL;
+	}
+	if (!frame_number(text_of(setting_get(source, "busy_timeout", "1000")), &busy) ||
+	    busy > INT_MAX) {
+		buf_str(ret_why, "busy_timeout is not a number of milliseconds");
+		return NULL;
+	}
+
+	struct handle *h = must_calloc(1, sizeof *h);
+	h->path = path;
+	h->busy_msec = (int)busy;
+	return h;
+}
+
+static void disconnect(struct handle *h)
+{
+	sqlite3_stmt *s;
+
+	while (h->db && (s = sqlite3_next_stmt(h->db, NULL)))
+		sqlite3_finalize(s);
+	sqlite3_close(h->db);
+	h->db = NULL;
+	h->opened++;
+}
+
+static void close_handle(void *handle)
+{
+	struct handle *h = handle;
+
+	disconnect(h);
+	buf_done(&h->scratch);
+	free(h);
+}
+
+/*
+ * What went wrong, for the server. Whatever may come of a damaged or lost file closes
+ * it, so that the next request opens what is there then.
+ */
+static enum ended fail(struct handle *h, int code, struct buf *ret_why)
+{
+	const char *message = h->db ? sqlite3_errmsg(h->db) : sqlite3_errstr(code);
+
+	switch (code) {
+	case SQLITE_ERROR:
+	case SQLITE_BUSY:
+	case SQLITE_LOCKED:
+		buf_str(ret_why, message);
+		return ENDED_TEMP;
+	case SQLITE_CANTOPEN:
+	case SQLITE_NOTADB:
+		buf_printf(ret_why, "%s: %s", h->path, message);
+		disconnect(h);
+		return ENDED_DOWN;
+	default:
+		buf_str(ret_why, message);
+		disconnect(h);
+		return ENDED_TEMP;
+	}
+}
+
+/* Open the file unless that is done already; anew when `path` is another file by now. */
+static enum ended connect(struct handle *h, struct buf *ret_why)
+{
+	struct stat st;
+
+	if (stat(h->path, &st) < 0) {
+		disconnect(h);
+		buf_printf(ret_why, "%s: %s", h->path, strerror(errno));
+		return ENDED_DOWN;
+	}
+	if (h->db && h->dev == st.st_dev && h->ino == st.st_ino)
+		return ENDED_DONE;
+	disconnect(h);
+	h->dev = st.st_dev;
+	h->ino = st.st_ino;
+
+	int code = sqlite3_open_v2(h->path, &h->db, SQLITE_OPEN_READONLY, NULL);
+	if (code == SQLITE_OK)
+		code = sqlite3_busy_timeout(h->db, h->busy_msec);
+	return code == SQLITE_OK ? ENDED_DONE : fail(h, code, ret_why);
+}
+
+static enum ended ping(void *handle, struct buf *ret_why)
+{
+	struct handle *h = handle;
+	enum ended ended = connect(h, ret_why);
+
+	if (ended != ENDED_DONE)
+		return ended;
+
+	int code = sqlite3_exec(h->db, "SELECT 1 FROM sqlite_schema LIMIT 1", NULL, NULL, NULL);
+	return code == SQLITE_OK ? ENDED_DONE : fail(h, code, ret_why);
+}
+
+/* --- tables ----------------------------------------------------------------------------------- */
+
+static void *table_new(void *handle, const struct settings *settings, struct buf *ret_why)
+{
+	const char *query = setting_get(settings, "query", NULL);
+	struct table *t = must_calloc(1, sizeof *t);
+	(void)handle;
+
+	t->scan_query = setting_get(settings, "scan_query", NULL);
+	if (query) {
+		struct buf why = { 0 };
+
+		t->query = sql_new(text_of(query), SQL_SQLITE, &why);
+		if (!t->query) {
+			buf_printf(ret_why, "query: %s", buf_cstr(&why));
+			free(t);
+			t = NULL;
+		}
+		buf_done(&why);
+	}
+	return t;
+}
+
+/* Forget what was prepared for a database that is no longer open. */
+static void table_refresh(const struct handle *h, struct table *t)
+{
+	if (t->opened == h->opened)
+		return;
+	t->opened = h->opened;
+	t->bound = NULL;
+	t->is_unbindable = false;
+}
+
+static void table_free(void *handle, void *table)
+{
+	struct table *t = table;
+
+	table_refresh(handle, t);
+	sqlite3_finalize(t->bound);
+	sql_free(t->query);
+	free(t);
+}
+
+/* --- queries ---------------------------------------------------------------------------------- */
+
+/*
+ * Prepare the first statement of `query`, which must only read and give `columns` columns or more.
+ * What gives none (BEGIN, ATTACH) would make every key absent.
+ */
+static enum ended prepare(struct handle *h, const char *query, int columns,
+			  sqlite3_stmt **ret_stmt, struct buf *ret_why)
+{
+	sqlite3_stmt *s = NULL;
+	int code = sqlite3_prepare_v2(h->db, query, -1, &s, NULL);
+	const char *why = !s ? "the query is empty" :
+			  !sqlite3_stmt_readonly(s) ? "the query writes" :
+			  sqlite3_column_count(s) < columns ? "the query has too few columns" :
+			  NULL;
+
+	if (code != SQLITE_OK)
+		return fail(h, code, ret_why);
+	if (why) {
+		buf_str(ret_why, why);
+		sqlite3_finalize(s);
+		return ENDED_TEMP;
+	}
+	*ret_stmt = s;
+	return ENDED_DONE;
+}
+
+/* A column as text; empty for NULL. False: out of memory. Dead at the next step. */
+static bool column(sqlite3_stmt *s, int i, struct text *ret)
+{
+	if (sqlite3_column_type(s, i) == SQLITE_NULL) {
+		*ret = (struct text){ 0 };
+		return true;
+	}
+
+	const char *p = (const char *)sqlite3_column_text(s, i);
+	int n = sqlite3_column_bytes(s, i);
+	*ret = (struct text){ p, p && n > 0 ? (size_t)n : 0 };
+	return p || sqlite3_errcode(sqlite3_db_handle(s)) != SQLITE_NOMEM;
+}
+
+/* Send the current row; `key_columns` is 1 for a scan. False: out of memory. */
+static bool send_row(sqlite3_stmt *s, int key_columns, struct rows *rows)
+{
+	struct text key, value;
+
+	if (!column(s, key_columns, &value))
+		return false;
+	/* Postfix reads a C string: what follows a NUL does not exist. */
+	value.n = value.n ? strnlen(value.p, value.n) : 0;
+	if (value.n == 0)
+		return true;
+	if (key_columns) {
+		if (!column(s, 0, &key))
+			return false;
+		if (key.n == 0)
+			return true;
+		rows_key(rows, key);
+	}
+	rows_value(rows, value);
+	return true;
+}
+
+/* Run a statement to its end. Only SQLITE_DONE is success. */
+static enum ended run(struct handle *h, sqlite3_stmt *s, int key_columns, struct rows *rows,
+		      struct buf *ret_why)
+{
+	int code;
+
+	while ((code = sqlite3_step(s)) == SQLITE_ROW)
+		if (!send_row(s, key_columns, rows)) {
+			code = SQLITE_NOMEM;
+			break;
+		}
+	return code == SQLITE_DONE ? ENDED_DONE : fail(h, code, ret_why);
+}
+
+/* Give the parameters of the prepared query their values. */
+static int bind(struct handle *h, struct table *t, struct text key)
+{
+	/* Expansions behind the first statement are parsed, but not prepared. */
+	int n = sqlite3_bind_parameter_count(t->bound);
+
+	for (int i = 0; i < n; i++) {
+		buf_clear(&h->scratch);
+		sql_parameter(t->query, (size_t)i, key, &h->scratch);
+
+		int code = sqlite3_bind_text64(t->bound, i + 1, buf_cstr(&h->scratch),
+					       h->scratch.n, SQLITE_TRANSIENT, SQLITE_UTF8);
+		if (code != SQLITE_OK)
+			return code;
+	}
+	return SQLITE_OK;
+}
+
+static enum ended lookup_bound(struct handle *h, struct table *t, struct text key,
+			       struct rows *rows, struct buf *ret_why)
+{
+	unsigned opened = h->opened;
+	int code = bind(h, t, key);
+	enum ended ended = code == SQLITE_OK ? run(h, t->bound, 0, rows, ret_why) :
+					       fail(h, code, ret_why);
+
+	if (opened == h->opened) {
+		sqlite3_reset(t->bound);
+		sqlite3_clear_bindings(t->bound);
+	}
+	return ended;
+}
+
+/* As Postfix src/global/dict_sqlite.c quotes. */
+static void quote(void *ctx, struct text part, struct buf *out)
+{
+	(void)ctx;
+	for (size_t i = 0; i < part.n; i++) {
+		if (part.p[i] == '\'')
+			buf_byte(out, '\'');
+		buf_byte(out, part.p[i]);
+	}
+}
+
+static enum ended lookup_escaped(struct handle *h, struct table *t, struct text key,
+				 struct rows *rows, struct buf *ret_why)
+{
+	unsigned opened = h->opened;
+	sqlite3_stmt *s;
+
+	if (text_chr(key, '\0')) {
+		buf_str(ret_why, "key with a NUL in a query that cannot be bound");
+		return ENDED_TEMP;
+	}
+	buf_clear(&h->scratch);
+	sql_escaped(t->query, key, quote, NULL, &h->scratch);
+
+	enum ended ended = prepare(h, buf_cstr(&h->scratch), 1, &s, ret_why);
+	if (ended != ENDED_DONE)
+		return ended;
+	/* Its escaped form works where its bound form did not: a literal as a name or the like. */
+	t->is_unbindable = true;
+	ended = run(h, s, 0, rows, ret_why);
+	if (opened == h->opened)
+		sqlite3_finalize(s);
+	return ended;
+}
+
+static enum ended lookup(void *handle, void *table, struct text key, struct rows *rows,
+			 struct buf *ret_why)
+{
+	struct handle *h = handle;
+	struct table *t = table;
+	enum ended ended;
+
+	if (!t->query) {
+		buf_str(ret_why, "query is not set");
+		return ENDED_TEMP;
+	}
+	if (!needs_met(sql_needs(t->query), key)) {
+		buf_str(ret_why, "the query cannot be asked for such a key");
+		return ENDED_TEMP;
+	}
+	ended = connect(h, ret_why);
+	if (ended != ENDED_DONE)
+		return ended;
+
+	table_refresh(h, t);
+	if (sql_statement(t->query) && !t->bound && !t->is_unbindable) {
+		ended = prepare(h, sql_statement(t->query), 1, &t->bound, ret_why);
+		if (ended != ENDED_DONE && (!h->db || sqlite3_errcode(h->db) != SQLITE_ERROR))
+			return ended;
+		buf_clear(ret_why);
+	}
+	return t->bound ? lookup_bound(h, t, key, rows, ret_why) :
+			  lookup_escaped(h, t, key, rows, ret_why);
+}
+
+static enum ended scan(void *handle, void *table, struct rows *rows, struct buf *ret_why)
+{
+	struct handle *h = handle;
+	struct table *t = table;
+	unsigned opened;
+	sqlite3_stmt *s;
+
+	if (!t->scan_query) {
+		buf_str(ret_why, "scan_query is not set");
+		return ENDED_TEMP;
+	}
+
+	enum ended ended = connect(h, ret_why);
+	if (ended != ENDED_DONE)
+		return ended;
+	opened = h->opened;
+	ended = prepare(h, t->scan_query, 2, &s, ret_why);
+	if (ended != ENDED_DONE)
+		return ended;
+	ended = run(h, s, 1, rows, ret_why);
+	if (opened == h->opened)
+		sqlite3_finalize(s);
+	return ended;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct driver sqlite = {
+		.name = "socketmapd-sqlite",
+		.version = version,
+		.open = open_handle,
+		.close = close_handle,
+		.table_new = table_new,
+		.table_free = table_free,
+		.lookup = lookup,
+		.scan = scan,
+		.ping = ping,
+	};
+
+	return driver_main(&sqlite, argc, argv);
+}

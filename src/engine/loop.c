@@ -1,0 +1,158 @@
+#include "engine/loop.h"
+
+#include "base/must.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+static void on_wake(uv_async_t *wake)
+{
+	struct loop *loop = wake->data;
+
+	/* Wake-ups coalesce: take the whole inbox. */
+	pthread_mutex_lock(&loop->lock);
+	struct message *m = loop->first;
+	loop->first = NULL;
+	loop->last = &loop->first;
+	pthread_mutex_unlock(&loop->lock);
+
+	while (m) {
+		struct message *next = m->next;
+
+		m->run(m);
+		m = next;
+	}
+}
+
+static void loop_init(struct loop *loop)
+{
+	if (uv_loop_init(&loop->uv) != 0 || uv_async_init(&loop->uv, &loop->wake, on_wake) != 0) {
+		fputs("socketmapd: cannot make an event loop\n", stderr);
+		abort();
+	}
+	loop->wake.data = loop;
+	loop->uv.data = loop;
+	pthread_mutex_init(&loop->lock, NULL);
+	loop->last = &loop->first;
+}
+
+static void loop_done(struct loop *loop)
+{
+	assert(!loop->first);
+	uv_close((uv_handle_t *)&loop->wake, NULL);
+	uv_run(&loop->uv, UV_RUN_DEFAULT);
+	int rc = uv_loop_close(&loop->uv);
+	assert(rc == 0);
+	(void)rc;
+	pthread_mutex_destroy(&loop->lock);
+}
+
+void loops_init(struct loops *loops, size_t n)
+{
+	*loops = (struct loops){ .n_answers = n };
+	loops->answers = must_calloc(n, sizeof *loops->answers);
+	for (size_t i = 0; i < n; i++) {
+		loop_init(&loops->answers[i]);
+		loops->answers[i].index = (unsigned)i;
+	}
+	loop_init(&loops->control);
+	loop_init(&loops->refresh);
+}
+
+void loops_done(struct loops *loops)
+{
+	for (size_t i = 0; i < loops->n_answers; i++)
+		loop_done(&loops->answers[i]);
+	loop_done(&loops->control);
+	loop_done(&loops->refresh);
+	free(loops->answers);
+}
+
+static void *run_thread(void *arg)
+{
+	struct loop *loop = arg;
+
+	/* On Linux this is the priority of the calling thread alone, setpriority(2) NOTES. */
+	if (loop->nice)
+		setpriority(PRIO_PROCESS, 0, loop->nice);
+	uv_run(&loop->uv, UV_RUN_DEFAULT);
+	return NULL;
+}
+
+void loop_start(struct loop *loop, const char *name)
+{
+	sigset_t all, before;
+
+	/* Signals are the main thread's. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	if (pthread_create(&loop->thread, NULL, run_thread, loop) != 0) {
+		fputs("socketmapd: cannot start a thread\n", stderr);
+		abort();
+	}
+	pthread_setname_np(loop->thread, name);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	loop->has_thread = true;
+}
+
+void loop_stop(struct loop *loop)
+{
+	uv_unref((uv_handle_t *)&loop->wake);
+}
+
+void loop_join(struct loop *loop)
+{
+	if (loop->has_thread)
+		pthread_join(loop->thread, NULL);
+	loop->has_thread = false;
+}
+
+void loop_post(struct loop *loop, struct message *message)
+{
+	message->next = NULL;
+	pthread_mutex_lock(&loop->lock);
+	bool was_empty = !loop->first;
+	*loop->last = message;
+	loop->last = &message->next;
+	pthread_mutex_unlock(&loop->lock);
+	if (was_empty)
+		uv_async_send(&loop->wake);
+}
+
+/* The token that passes every loop before an object is freed. */
+struct retired {
+	struct message message;
+	struct loops *loops;
+	struct loop *last;
+	size_t step;
+	void *object;
+	void (*free)(void *);
+};
+
+static void on_retired(struct message *message)
+{
+	struct retired *r = (struct retired *)message;
+	struct loops *loops = r->loops;
+	size_t step = r->step++;
+
+	if (step < loops->n_answers) {
+		loop_post(&loops->answers[step], message);
+	} else if (step == loops->n_answers) {
+		loop_post(r->last == &loops->control ? &loops->refresh : &loops->control, message);
+	} else if (step == loops->n_answers + 1) {
+		loop_post(r->last, message);
+	} else {
+		r->free(r->object);
+		free(r);
+	}
+}
+
+void loops_retire(struct loops *loops, struct loop *last, void *object, void (*free_object)(void *))
+{
+	struct retired *r = must_calloc(1, sizeof *r);
+
+	*r = (struct retired){ { NULL, on_retired }, loops, last, 0, object, free_object };
+	on_retired(&r->message);
+}

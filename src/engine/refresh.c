@@ -1,0 +1,460 @@
+#include "engine/refresh.h"
+
+#include "base/clock.h"
+#include "base/fold.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/must.h"
+#include "engine/source.h"
+
+#include <stdlib.h>
+
+/* A failed scan is tried again after this, doubled each time, up to the longest or `refresh`. */
+#define FIRST_RETRY_MSEC 1000
+#define LONGEST_RETRY_MSEC 60000
+
+/* Fewer lost keys than this are never suspicious (max_shrink). */
+#define SHRINK_KEYS 20
+
+/* The mirror of one table: when it is due, and what its running scan has brought. */
+struct scan {
+	struct scan *next;		/* in refresh.scans */
+	struct scanner *scanner;
+	struct table *table;		/* alive while the registry that we adopted is */
+	uv_timer_t timer;
+	bool is_due;			/* waits for its scanner */
+	unsigned failures;		/* in a row */
+	uint64_t began;
+	struct mirror_builder *builder;	/* while it runs */
+	struct buf key;			/* the folded key of the row before */
+	struct buf row_key;		/* as it came */
+	struct buf value;
+	bool is_bad_key;
+	const char *why;		/* the scan is lost already */
+};
+
+/* The scan process of one source; its tables take turns. */
+struct scanner {
+	struct scanner *next;		/* in refresh.scanners */
+	struct refresh *refresh;
+	struct source *source;
+	struct process *process;
+	bool is_ready;			/* said hello, has nothing to do */
+	struct scan *running;
+};
+
+struct refresh {
+	struct loops *loops;
+	struct scan *scans;		/* refresh thread only, all of these */
+	struct scanner *scanners;
+	uint64_t random;
+};
+
+/* --- judging ------------------------------------------------------------------------------ */
+
+const char *refresh_verdict(const struct table_settings *s, const struct mirror *old,
+			    const struct mirror *scanned, size_t n_rows, size_t n_bad)
+{
+	size_t now = mirror_entries(scanned), before = old ? mirror_entries(old) : 0;
+	struct text ignored;
+
+	if (now < s->min_entries)
+		return "fewer keys than min_entries";
+	if (n_bad * 100 > n_rows)
+		return "more than 1% unusable rows";
+	if (before > now + SHRINK_KEYS && (before - now) * 100 > before * s->max_shrink)
+		return "shrunken by more than max_shrink";
+	for (size_t i = 0; i < s->n_expect; i++)
+		if (mirror_find(scanned, s->expect[i], &ignored) != MIRROR_HIT)
+			return "a key of `expect` is missing";
+	return NULL;
+}
+
+/* --- one scan ------------------------------------------------------------------------------- */
+
+static void pump(struct scanner *sc);
+
+static void on_due(uv_timer_t *timer)
+{
+	struct scan *scan = timer->data;
+
+	scan->is_due = true;
+	pump(scan->scanner);
+}
+
+static void schedule(struct scan *scan, uint64_t msec)
+{
+	uv_timer_start(&scan->timer, on_due, clock_jitter(msec, &scan->scanner->refresh->random), 0);
+}
+
+static uint64_t retry_msec(const struct scan *scan)
+{
+	uint64_t longest = scan->table->settings->refresh < LONGEST_RETRY_MSEC ?
+				   scan->table->settings->refresh : LONGEST_RETRY_MSEC;
+	unsigned doublings = scan->failures > 7 ? 7 : scan->failures - 1;
+	uint64_t wait = (uint64_t)FIRST_RETRY_MSEC << doublings;
+
+	return wait < longest ? wait : longest;
+}
+
+static void scan_reset(struct scan *scan)
+{
+	mirror_builder_free(scan->builder);
+	scan->builder = NULL;
+	scan->why = NULL;
+	buf_clear(&scan->row_key);
+	buf_clear(&scan->key);
+}
+
+static void scan_failed(struct scan *scan, struct text why)
+{
+	const struct table *t = scan->table;
+
+	scan->failures++;
+	uint64_t wait = retry_msec(scan);
+	log_error("refresh_failed", t->map, F_STR("map", t->map),
+		  F_STR("source", t->settings->source),
+		  F_NUM("rows", scan->builder ? mirror_builder_rows(scan->builder) : 0),
+		  F_TEXT("why", why), F_MSEC("next", wait));
+	scan_reset(scan);
+	schedule(scan, wait);
+}
+
+static void scan_rejected(struct scan *scan, const char *why, const struct mirror *old,
+			  const struct mirror *scanned)
+{
+	const struct table *t = scan->table;
+
+	log_error("refresh_rejected", t->map, F_STR("map", t->map),
+		  F_STR("source", t->settings->source), F_STR("why", why),
+		  F_NUM("old", old ? mirror_entries(old) : 0), F_NUM("new", mirror_entries(scanned)));
+	scan->failures++;
+	schedule(scan, retry_msec(scan));
+}
+
+static void free_mirror(void *mirror)
+{
+	mirror_free(mirror);
+}
+
+/* The one place where a mirror becomes visible. */
+static void publish(struct scan *scan, struct mirror *mirror)
+{
+	struct refresh *r = scan->scanner->refresh;
+	struct table *t = scan->table;
+	struct mirror *old = atomic_exchange(&t->mirror, mirror);
+
+	if (old)
+		loops_retire(r->loops, &r->loops->refresh, old, free_mirror);
+	log_info("refreshed", t->map, F_STR("map", t->map), F_STR("source", t->settings->source),
+		 F_NUM("entries", mirror_entries(mirror)), F_NUM("bytes", mirror_bytes(mirror)),
+		 F_MSEC("took", clock_msec() - scan->began));
+	scan->failures = 0;
+	schedule(scan, t->settings->refresh);
+}
+
+static void scan_succeeded(struct scan *scan)
+{
+	size_t bad = mirror_builder_bad(scan->builder);
+	size_t rows = mirror_builder_rows(scan->builder) + bad;
+	struct mirror *scanned = mirror_seal(scan->builder, scan->began);
+
+	scan->builder = NULL;
+	if (!scanned) {
+		scan_failed(scan, TEXT("max_entries or max_bytes exceeded"));
+		return;
+	}
+	const struct mirror *old = atomic_load(&scan->table->mirror);
+	const char *why = refresh_verdict(scan->table->settings, old, scanned, rows, bad);
+	if (why) {
+		scan_rejected(scan, why, old, scanned);
+		mirror_free(scanned);
+	} else {
+		publish(scan, scanned);
+	}
+	scan_reset(scan);
+}
+
+/* Take the key of the coming values. */
+static void set_key(struct scan *scan, struct text key)
+{
+	if (text_eq(key, buf_view(&scan->row_key)) && scan->key.n)
+		return;
+	buf_clear(&scan->row_key);
+	buf_text(&scan->row_key, key);
+	buf_clear(&scan->key);
+	scan->is_bad_key = !fold(key, &scan->key) || text_chr(key, '\0');
+}
+
+static bool add_row(struct scan *scan, struct text value)
+{
+	const struct table_settings *s = scan->table->settings;
+	struct text key = buf_view(&scan->key);
+
+	buf_clear(&scan->value);
+	if (value.n == 0 || key.n == 0 ||
+	    !template_expand(s->result_format, key, value, NULL, NULL, &scan->value) ||
+	    scan->value.n == 0)
+		return true;
+	if (scan->is_bad_key || value_unusable(buf_view(&scan->value)))
+		return mirror_add_bad(scan->builder, key);
+	return mirror_add(scan->builder, key, buf_view(&scan->value));
+}
+
+/* --- the process ------------------------------------------------------------------------------ */
+
+static void on_hello(void *user, struct text program)
+{
+	struct scanner *sc = user;
+	(void)program;
+
+	sc->is_ready = true;
+	pump(sc);
+}
+
+static void on_row(void *user, struct text key, struct text value)
+{
+	struct scanner *sc = user;
+	struct scan *scan = sc->running;
+
+	if (!scan || scan->why)
+		return;
+	set_key(scan, key);
+	if (!add_row(scan, value)) {
+		scan->why = "max_entries or max_bytes exceeded";
+		process_kill(sc->process, scan->why);
+	}
+}
+
+static void on_end(void *user, enum frame_verb end, struct text why)
+{
+	struct scanner *sc = user;
+	struct scan *scan = sc->running;
+
+	sc->running = NULL;
+	sc->is_ready = true;
+	if (scan && end == FRAME_DONE)
+		scan_succeeded(scan);
+	else if (scan)
+		scan_failed(scan, why);
+	pump(sc);
+}
+
+static void on_dead(void *user, const char *why)
+{
+	struct scanner *sc = user;
+	struct scan *scan = sc->running;
+
+	sc->process = NULL;
+	sc->is_ready = false;
+	sc->running = NULL;
+	if (scan) {
+		scan_failed(scan, text_of(why));
+	} else {
+		/* Before its hello: every scan that waits for it has failed. */
+		for (scan = sc->refresh->scans; scan; scan = scan->next)
+			if (scan->scanner == sc && scan->is_due) {
+				scan->is_due = false;
+				scan_failed(scan, text_of(why));
+			}
+	}
+	pump(sc);
+}
+
+static const struct process_events events = { on_hello, on_row, on_end, on_dead };
+
+static struct scan *next_due(struct scanner *sc)
+{
+	for (struct scan *scan = sc->refresh->scans; scan; scan = scan->next)
+		if (scan->scanner == sc && scan->is_due)
+			return scan;
+	return NULL;
+}
+
+static void begin(struct scanner *sc, struct scan *scan)
+{
+	const struct table_settings *s = scan->table->settings;
+	const struct mirror_limits limits = {
+		.max_entries = s->max_entries,
+		.max_bytes = s->max_bytes,
+		.max_value = VALUE_MAX,
+		.max_values = s->expansion_limit,
+	};
+	struct process_table table = table_for_process(scan->table);
+
+	sc->is_ready = false;
+	sc->running = scan;
+	scan->is_due = false;
+	scan->began = clock_msec();
+	scan->builder = must(mirror_builder_new(&limits));
+	process_scan(sc->process, &table);
+}
+
+/* Run what is due, one after the other; without work the process is let go. */
+static void pump(struct scanner *sc)
+{
+	struct scan *scan = next_due(sc);
+	struct buf why = { 0 };
+
+	if (sc->running)
+		return;
+	if (scan && sc->is_ready) {
+		begin(sc, scan);
+	} else if (scan && !sc->process) {
+		sc->process = process_start(&sc->refresh->loops->refresh.uv,
+					    source_settings(sc->source), &events, sc, &why);
+		if (!sc->process) {
+			scan->is_due = false;
+			scan_failed(scan, buf_view(&why));
+		}
+	} else if (!scan && sc->is_ready) {
+		process_drop(sc->process);
+		sc->process = NULL;
+		sc->is_ready = false;
+	}
+	buf_done(&why);
+}
+
+/* --- which tables ------------------------------------------------------------------------------ */
+
+static void on_scan_closed(uv_handle_t *handle)
+{
+	free(handle->data);
+}
+
+static void scan_drop(struct scan *scan)
+{
+	struct scanner *sc = scan->scanner;
+
+	if (sc->running == scan) {
+		sc->running = NULL;
+		sc->is_ready = false;
+		process_drop(sc->process);
+		sc->process = NULL;
+	}
+	scan_reset(scan);
+	buf_done(&scan->key);
+	buf_done(&scan->row_key);
+	buf_done(&scan->value);
+	uv_close((uv_handle_t *)&scan->timer, on_scan_closed);
+}
+
+static struct scanner *scanner_of(struct refresh *r, struct source *source)
+{
+	struct scanner *sc;
+
+	for (sc = r->scanners; sc; sc = sc->next)
+		if (sc->source == source)
+			return sc;
+	sc = must_calloc(1, sizeof *sc);
+	*sc = (struct scanner){ .next = r->scanners, .refresh = r, .source = source };
+	r->scanners = sc;
+	return sc;
+}
+
+static void scan_new(struct refresh *r, struct table *t)
+{
+	struct scan *scan = must_calloc(1, sizeof *scan);
+
+	scan->table = t;
+	scan->scanner = scanner_of(r, t->source);
+	uv_timer_init(&r->loops->refresh.uv, &scan->timer);
+	scan->timer.data = scan;
+	scan->next = r->scans;
+	r->scans = scan;
+	schedule(scan, 0);
+}
+
+/* The list of tables to keep, on its way to the refresh loop. */
+struct adoption {
+	struct message message;
+	struct refresh *refresh;
+	struct table **tables;
+	size_t n;
+};
+
+/* Strike the table off the list; true when it was on it. */
+static bool keeps(struct adoption *a, const struct table *t)
+{
+	for (size_t i = 0; i < a->n; i++)
+		if (a->tables[i] == t) {
+			a->tables[i] = NULL;
+			return true;
+		}
+	return false;
+}
+
+static void drop_idle_scanners(struct refresh *r)
+{
+	for (struct scanner **at = &r->scanners; *at;) {
+		struct scanner *sc = *at;
+		struct scan *scan = r->scans;
+
+		while (scan && scan->scanner != sc)
+			scan = scan->next;
+		if (scan) {
+			pump(sc);
+			at = &sc->next;
+			continue;
+		}
+		*at = sc->next;
+		if (sc->process)
+			process_drop(sc->process);
+		free(sc);
+	}
+}
+
+static void on_adopt(struct message *message)
+{
+	struct adoption *a = (struct adoption *)message;
+	struct refresh *r = a->refresh;
+
+	for (struct scan **at = &r->scans; *at;) {
+		struct scan *scan = *at;
+
+		if (keeps(a, scan->table)) {
+			at = &scan->next;
+		} else {
+			*at = scan->next;
+			scan_drop(scan);
+		}
+	}
+	for (size_t i = 0; i < a->n; i++)
+		if (a->tables[i])
+			scan_new(r, a->tables[i]);
+	drop_idle_scanners(r);
+	free(a->tables);
+	free(a);
+}
+
+void refresh_adopt(struct refresh *refresh, const struct registry *r)
+{
+	struct adoption *a = must_calloc(1, sizeof *a);
+
+	a->message.run = on_adopt;
+	a->refresh = refresh;
+	for (size_t i = 0; r && i < r->n_maps; i++)
+		for (size_t k = 0; k < r->maps[i]->n_tables; k++) {
+			struct table *t = r->maps[i]->tables[k];
+
+			if (t->settings->mode != TABLE_MIRROR)
+				continue;
+			a->tables = must(reallocarray(a->tables, a->n + 1, sizeof *a->tables));
+			a->tables[a->n++] = t;
+		}
+	loop_post(&refresh->loops->refresh, &a->message);
+}
+
+struct refresh *refresh_new(struct loops *loops)
+{
+	struct refresh *r = must_calloc(1, sizeof *r);
+
+	r->loops = loops;
+	hash_random(&r->random, sizeof r->random);
+	return r;
+}
+
+void refresh_free(struct refresh *r)
+{
+	free(r);
+}

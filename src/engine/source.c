@@ -1,0 +1,415 @@
+#include "engine/source.h"
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/must.h"
+#include "engine/lookup.h"
+#include "engine/process.h"
+#include "engine/table.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+/* One place in the pool. */
+struct slot {
+	struct source *source;
+	struct process *process;
+	enum {
+		SLOT_EMPTY,	/* no process */
+		SLOT_STARTING,	/* no hello yet */
+		SLOT_PROBING,	/* asked whether the directory is there */
+		SLOT_RESTING,	/* it was not; see source.rest_until */
+		SLOT_IDLE,
+		SLOT_BUSY,
+	} state;
+	bool is_recovering;	/* SLOT_PROBING: the directory was down before */
+	struct job *job;	/* SLOT_BUSY */
+	struct values values;	/* what came for it */
+};
+
+struct source {
+	struct source_settings *settings;	/* owned */
+	struct loop *control;
+	unsigned refs;
+	bool is_stopped;	/* no process is started any more */
+	struct slot *slots;
+	struct job *first, **last;
+	size_t n_queued;
+	uv_timer_t timer;	/* when resting is over */
+	unsigned failures;	/* of processes or the directory, in a row */
+	uint64_t rest_until;
+	uint64_t random;
+	uint64_t n_lookups, n_failures, n_restarts;
+};
+
+static void pump(struct source *s);
+
+/* --- jobs ------------------------------------------------------------------------------- */
+
+static void job_end(struct source *s, struct job *job, struct answer answer)
+{
+	struct table *t = job->table;
+
+	if (answer.verdict == TEMP)
+		s->n_failures++;
+	ask_wake(demand_put(t->demand, buf_view(&job->key), answer, clock_msec()), answer);
+	buf_done(&job->key);
+	free(job);
+	table_unref(t);
+}
+
+/* The reason goes to the client's log, so it names the source, and no data. */
+static void job_fail(struct source *s, struct job *job, const char *why)
+{
+	struct buf reason = { 0 };
+
+	buf_printf(&reason, "source %s: %s", s->settings->name, why);
+	job_end(s, job, (struct answer){ TEMP, buf_view(&reason) });
+	buf_done(&reason);
+}
+
+static struct job *dequeue(struct source *s)
+{
+	struct job *job = s->first;
+
+	if (!job)
+		return NULL;
+	s->first = job->next;
+	if (!s->first)
+		s->last = &s->first;
+	s->n_queued--;
+	return job;
+}
+
+/* Back to the front: its process died, which may not have been its fault. */
+static void requeue(struct source *s, struct job *job)
+{
+	job->next = s->first;
+	s->first = job;
+	if (!job->next)
+		s->last = &job->next;
+	s->n_queued++;
+}
+
+static void fail_queue(struct source *s, const char *why)
+{
+	for (struct job *job; (job = dequeue(s));)
+		job_fail(s, job, why);
+}
+
+/* --- resting ---------------------------------------------------------------------------- */
+
+/* The first failure costs nothing, so that one lost process is replaced at once. */
+static uint64_t rest_msec(struct source *s)
+{
+	const uint64_t first = 250, longest = 60000;
+	unsigned doublings = s->failures < 2 ? 0 : s->failures - 2;
+
+	if (s->failures < 2)
+		return 0;
+	return clock_jitter(doublings > 7 || first << doublings > longest ? longest
+									  : first << doublings,
+			    &s->random);
+}
+
+static void on_rested(uv_timer_t *timer)
+{
+	pump(timer->data);
+}
+
+static void note_failure(struct source *s, struct text why)
+{
+	uint64_t rest;
+
+	s->failures++;
+	rest = rest_msec(s);
+	s->rest_until = clock_msec() + rest;
+	uv_timer_start(&s->timer, on_rested, rest, 0);
+	log_warn("source_failed", s->settings->name, F_STR("source", s->settings->name),
+		 F_TEXT("why", why), F_MSEC("next", rest));
+}
+
+static void note_success(struct source *s)
+{
+	if (s->failures >= 2)
+		log_info("source_back", s->settings->name, F_STR("source", s->settings->name));
+	s->failures = 0;
+}
+
+/* Nobody can be asked now, and it has just been tried: waiting would only add to the delay. */
+static bool is_down(const struct source *s)
+{
+	if (s->failures < 2)
+		return false;
+	for (unsigned i = 0; i < s->settings->connections; i++)
+		if (s->slots[i].state == SLOT_IDLE || s->slots[i].state == SLOT_BUSY)
+			return false;
+	return true;
+}
+
+/* --- what processes say ------------------------------------------------------------------ */
+
+static void probe(struct slot *slot)
+{
+	slot->is_recovering = slot->state == SLOT_RESTING;
+	slot->state = SLOT_PROBING;
+	process_ping(slot->process);
+}
+
+static void on_hello(void *user, struct text program)
+{
+	struct slot *slot = user;
+	const char *source = slot->source->settings->name;
+
+	log_info("driver_started", source, F_STR("source", source), F_TEXT("program", program),
+		 F_NUM("pid", process_pid(slot->process)));
+	probe(slot);
+}
+
+static void on_row(void *user, struct text key, struct text value)
+{
+	struct slot *slot = user;
+	(void)key;
+
+	if (slot->job)
+		values_add(&slot->values, slot->job->table->settings, buf_view(&slot->job->key),
+			   value);
+}
+
+static void end_job(struct slot *slot, enum frame_verb end, struct text why)
+{
+	struct source *s = slot->source;
+	struct job *job = slot->job;
+
+	slot->job = NULL;
+	if (end == FRAME_DONE) {
+		job_end(s, job, values_answer(&slot->values));
+		return;
+	}
+
+	struct buf reason = { 0 };
+	buf_escaped(&reason, why);
+	log_warn("lookup_refused", job->table->map, F_STR("map", job->table->map),
+		 F_STR("source", s->settings->name), F_TEXT("why", why));
+	job_fail(s, job, end == FRAME_DOWN ? "directory is down" : "lookup failed");
+	buf_done(&reason);
+}
+
+static void on_end(void *user, enum frame_verb end, struct text why)
+{
+	struct slot *slot = user;
+	struct source *s = slot->source;
+
+	bool is_proof = slot->state == SLOT_BUSY || slot->is_recovering;
+
+	slot->state = end == FRAME_DOWN ? SLOT_RESTING : SLOT_IDLE;
+	if (end == FRAME_DOWN)
+		note_failure(s, why);
+	else if (is_proof)	/* that a new process answers a ping does not clear its forerunner's crash */
+		note_success(s);
+	if (slot->job)
+		end_job(slot, end, why);
+	pump(s);
+}
+
+static void on_dead(void *user, const char *why)
+{
+	struct slot *slot = user;
+	struct source *s = slot->source;
+	struct job *job = slot->job;
+
+	slot->process = NULL;
+	slot->state = SLOT_EMPTY;
+	slot->job = NULL;
+	s->n_restarts++;
+	note_failure(s, text_of(why));
+	if (job && !job->is_retried && clock_msec() < job->expires) {
+		job->is_retried = true;
+		requeue(s, job);
+	} else if (job) {
+		job_fail(s, job, why);
+	}
+	pump(s);
+}
+
+static const struct process_events events = { on_hello, on_row, on_end, on_dead };
+
+/* --- the pool ----------------------------------------------------------------------------- */
+
+static void start(struct slot *slot)
+{
+	struct source *s = slot->source;
+	struct buf why = { 0 };
+
+	slot->process = process_start(&s->control->uv, s->settings, &events, slot, &why);
+	if (slot->process)
+		slot->state = SLOT_STARTING;
+	else
+		note_failure(s, buf_view(&why));
+	buf_done(&why);
+}
+
+static struct slot *find_slot(struct source *s, int state)
+{
+	for (unsigned i = 0; i < s->settings->connections; i++)
+		if ((int)s->slots[i].state == state)
+			return &s->slots[i];
+	return NULL;
+}
+
+static void dispatch(struct slot *slot, struct job *job)
+{
+	struct process_table table = table_for_process(job->table);
+
+	slot->source->n_lookups++;
+	slot->state = SLOT_BUSY;
+	slot->job = job;
+	values_clear(&slot->values);
+	process_lookup(slot->process, &table, buf_view(&job->key));
+}
+
+/* Give waiting jobs to idle processes; have as many processes as the queue is worth. */
+static void pump(struct source *s)
+{
+	uint64_t now = clock_msec();
+	struct slot *slot;
+
+	if (s->is_stopped)
+		return;
+	if (is_down(s))
+		fail_queue(s, "directory is down");
+	while (s->first && s->first->expires <= now)
+		job_fail(s, dequeue(s), "no process was free in time");
+	while (s->first && (slot = find_slot(s, SLOT_IDLE)))
+		dispatch(slot, dequeue(s));
+
+	if (now < s->rest_until)
+		return;
+	while ((slot = find_slot(s, SLOT_RESTING)))
+		probe(slot);
+	/* While something is wrong, one process at a time finds out whether it still is. */
+	size_t starting = find_slot(s, SLOT_STARTING) || find_slot(s, SLOT_PROBING) ? 1 : 0;
+	bool is_wanted = s->failures ? !starting && !find_slot(s, SLOT_IDLE) : s->n_queued > starting;
+	if (is_wanted && (slot = find_slot(s, SLOT_EMPTY)))
+		start(slot);
+}
+
+static void submit(struct message *message)
+{
+	struct job *job = (struct job *)message;
+	struct source *s = table_ref(job->table)->source;
+
+	if (is_down(s)) {
+		job_fail(s, job, "directory is down");
+		return;
+	}
+	if (s->n_queued >= s->settings->queue) {
+		job_fail(s, job, "queue is full");
+		return;
+	}
+	job->next = NULL;
+	*s->last = job;
+	s->last = &job->next;
+	s->n_queued++;
+	pump(s);
+}
+
+void source_post(struct loop *control, struct table *table, struct text key, uint64_t expires)
+{
+	struct job *job = must_calloc(1, sizeof *job);
+
+	*job = (struct job){ .message.run = submit, .table = table, .expires = expires };
+	buf_text(&job->key, key);
+	loop_post(control, &job->message);
+}
+
+/* --- life --------------------------------------------------------------------------------- */
+
+struct source *source_new(struct source_settings *settings, struct loop *control)
+{
+	struct source *s = must_calloc(1, sizeof *s);
+
+	*s = (struct source){ .settings = settings, .control = control, .refs = 1 };
+	s->last = &s->first;
+	hash_random(&s->random, sizeof s->random);
+	uv_timer_init(&control->uv, &s->timer);
+	s->timer.data = s;
+	s->slots = must_calloc(settings->connections, sizeof *s->slots);
+	for (unsigned i = 0; i < settings->connections; i++)
+		s->slots[i].source = s;
+	return s;
+}
+
+struct source *source_ref(struct source *s)
+{
+	s->refs++;
+	return s;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	struct source *s = handle->data;
+
+	for (unsigned i = 0; i < s->settings->connections; i++)
+		buf_done(&s->slots[i].values.text);
+	source_settings_free(s->settings);
+	free(s->slots);
+	free(s);
+}
+
+void source_stop(struct source *s)
+{
+	s->is_stopped = true;
+	fail_queue(s, "server is stopping");
+	for (unsigned i = 0; i < s->settings->connections; i++) {
+		struct slot *slot = &s->slots[i];
+		struct job *job = slot->job;
+
+		if (slot->process)
+			process_drop(slot->process);
+		slot->process = NULL;
+		slot->state = SLOT_EMPTY;
+		slot->job = NULL;
+		if (job)
+			job_fail(s, job, "server is stopping");
+	}
+}
+
+void source_unref(struct source *s)
+{
+	if (!s || --s->refs > 0)
+		return;
+	assert(!s->first);	/* a queued job holds its table, and the table its source */
+	source_stop(s);
+	uv_close((uv_handle_t *)&s->timer, on_closed);
+}
+
+const struct source_settings *source_settings(const struct source *s)
+{
+	return s->settings;
+}
+
+void source_forget(struct source *s, uint64_t table_id)
+{
+	for (unsigned i = 0; i < s->settings->connections; i++)
+		if (s->slots[i].process && s->slots[i].state != SLOT_STARTING)
+			process_forget(s->slots[i].process, table_id);
+}
+
+struct source_stats source_stats(const struct source *s)
+{
+	struct source_stats stats = {
+		.name = s->settings->name,
+		.queued = s->n_queued,
+		.lookups = s->n_lookups,
+		.failures = s->n_failures,
+		.restarts = s->n_restarts,
+	};
+
+	for (unsigned i = 0; i < s->settings->connections; i++) {
+		stats.up += s->slots[i].state >= SLOT_PROBING;
+		stats.busy += s->slots[i].state == SLOT_BUSY;
+	}
+	return stats;
+}
