@@ -48,19 +48,17 @@ def check_bad_configurations(server, directory):
         "two sources of one name": lambda: server.sources.append(dict(server.sources[0])),
     }
     for name, spoil in faults.items():
+        added = "added_%s" % name.split()[0]
         spoil()
-        server.maps["added_" + name.split()[0]] = dict(DEMAND)
-        failed = server.reload("reload_refused")
-        ok(failed, "%s: the reload fails" % name, server.log()[-1000:])
-        if name == "syntax error":
-            like(server.log(), r"bad\.conf:\d+", "%s: file and line are named" % name)
-        like(server.ask("added_" + name.split()[0], "k1"), "^TEMP ",
-             "%s: nothing of it takes effect" % name)
+        server.maps[added] = dict(DEMAND)
+        refused = server.reload("reload_refused")
+        server.maps, server.daemon = dict(good_maps, m=dict(MIRROR)), dict(good_daemon)
+        server.listeners[:], server.sources[:] = good_listeners, good_sources
+        ok(refused, "%s: the reload is refused" % name, server.log()[-1000:])
+        like(server.ask(added, "k1"), "^TEMP ", "%s: nothing of it takes effect" % name)
         same([server.ask("m", "k1"), server.ask("d", "k2"), server.ask("m", "x")],
              ["OK v1", "OK v2", "NOTFOUND "], "%s: the old one stays whole" % name)
-        server.maps, server.daemon = dict(good_maps), dict(good_daemon)
-        server.maps["m"] = dict(MIRROR)
-        server.listeners[:], server.sources[:] = good_listeners, good_sources
+    like(server.log(), r"bad\.conf:1: syntax error", "file and line are named")
     os.unlink(server.conf)
     ok(server.reload("reload_refused", write=False), "a missing file: the reload fails")
     same(server.ask("m", "k1"), "OK v1", "a missing file: the old one stays")

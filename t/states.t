@@ -10,7 +10,7 @@ from harness import *
 
 ROWS = {"a@here.test": "1", "b@here.test": "2"}
 HIT, LOCAL, FOREIGN, BARE = "a@here.test", "none@here.test", "none@far.test", "none"
-SHORT = {"refresh": "1s", "max_age": "2s", "stale_max": "5s"}
+SHORT = {"refresh": "1s", "max_age": "2s", "stale_max": "5s", "negative_ttl": "300ms"}
 
 # map: settings, {key: its replies in the course of a life, without repetitions}
 LIVES = {

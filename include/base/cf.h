@@ -17,9 +17,9 @@ struct cf {
 };
 
 /*
- * Take the next logical line off the front of a Postfix text file: a line and the lines after it
- * that start with white space, joined without their line breaks. Empty lines and comments are
- * dropped, also in the middle of a continued line.
+ * Take the next logical line off the front of a Postfix text file: a line and the lines
+ * after it that start with white space, joined without their line breaks. Empty lines and
+ * comments are dropped, also in the middle of a continued line.
  *
  * rest       in: the text; out: what is left of it
  * lineno     in: how many lines were taken before; out: the same after
@@ -29,15 +29,16 @@ struct cf {
  *
  * False at the end of the text. Source: Postfix src/util/readlline.c.
  */
-bool cf_next_line(struct text *rest, unsigned *lineno, struct buf *line, unsigned *ret_first);
+bool cf_next_line(struct text *rest, unsigned *lineno, struct buf *line,
+		  unsigned *ret_first);
 
 /*
  * Parse the text of a table file. False with "line N: reason" appended to `ret_why` on a
- * line without '=' or a name, a NUL, or a first line that starts with white space; `ret` is
- * empty then. The caller frees it with cf_done().
+ * line without '=' or a name, a NUL, or a first line that starts with white space; `ret`
+ * is empty then. The caller frees it with cf_done().
  *
- * Continuation lines, comments in the middle of them, '#' inside values, repeated names: as
- * Postfix src/util/readllines.c, dict.c; postfix-tables.md 11.
+ * Continuation lines, comments in the middle of them, '#' inside values, repeated names:
+ * as Postfix src/util/readllines.c, dict.c; postfix-tables.md 11.
  */
 bool cf_parse(struct text file, struct cf *ret, struct buf *ret_why);
 

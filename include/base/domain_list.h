@@ -1,4 +1,4 @@
-/* domain_list.h - the `domain` parameter of Postfix tables: which keys are looked up at all. */
+/* domain_list.h - the `domain` parameter of Postfix tables: which keys are looked up. */
 #ifndef BASE_DOMAIN_LIST_H
 #define BASE_DOMAIN_LIST_H
 
@@ -11,7 +11,8 @@ struct domain_list;
  * `texthash:/file` (read now). Other type:table items are refused.
  * NULL with a reason appended to `ret_why`. The caller frees it.
  *
- * First match wins; the end of the list is no match; comparison is exact after case folding.
+ * First match wins; the end of the list is no match; comparison is exact after case
+ * folding, but keys of texthash: files are not folded.
  * Source: Postfix src/util/match_list.c, src/global/db_common.c; postfix-tables.md 6.
  */
 struct domain_list *domain_list_new(struct text list, struct buf *ret_why);

@@ -6,15 +6,17 @@
 
 /* What differs between databases in where a string literal ends. */
 enum sql_dialect {
-	SQL_SQLITE,	/* '' inside '...'; "..." `...` [...] are names; -- and C comments */
-	SQL_MYSQL,	/* as above, and \x inside '...' and "...", both strings; # comments */
+	/* '' inside '...'; "..." `...` [...] are names; -- and C comments */
+	SQL_SQLITE,
+	/* "..." is a string, too, [...] no name; \x inside strings; # comments */
+	SQL_MYSQL,
 };
 
 /*
- * A query template, taken apart: each quoted literal that contains an
- * expansion is one parameter ('%u@%d' is one). When an expansion stands elsewhere (bare, in a
- * name, a comment or a prefixed literal like X'%s'), the query cannot be bound
- * as a whole and is escaped instead, as Postfix does it.
+ * A query template, taken apart: each quoted literal that contains an expansion is one
+ * parameter ('%u@%d' is one). When an expansion stands elsewhere (bare, in a name, a
+ * comment or a prefixed literal like X'%s'), or the query has a ? of its own, it cannot
+ * be bound as a whole and is escaped instead, as Postfix does it.
  */
 struct sql;
 

@@ -1,4 +1,4 @@
-/* template.h - Postfix's %s templates: what they need of a key, and what they make of it. Pure. */
+/* template.h - Postfix's %s templates: what they ask of a key and make of it. Pure. */
 #ifndef BASE_TEMPLATE_H
 #define BASE_TEMPLATE_H
 
@@ -18,7 +18,7 @@ struct needs {
 /* What one template is used for; decides what %u and %d stand for and ask. */
 enum template_role {
 	TEMPLATE_QUERY,		/* query, search_base, query_filter: all of the key */
-	TEMPLATE_RESULT,	/* result_format: %s %u %d of the value, %S %U %D %1..%9 of the key */
+	TEMPLATE_RESULT,	/* result_format: %s %u %d are of the value */
 };
 
 struct template;
@@ -27,7 +27,8 @@ struct template;
  * Parse a template. NULL on an unknown %x or a lone % at its end, with the
  * reason appended to `ret_why`. The caller frees it with template_free().
  */
-struct template *template_new(struct text source, enum template_role role, struct buf *ret_why);
+struct template *template_new(struct text source, enum template_role role,
+			      struct buf *ret_why);
 void template_free(struct template *t);
 
 /* What the template asks of a key. */

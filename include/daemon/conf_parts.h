@@ -5,7 +5,10 @@
 #include "daemon/driver_kind.h"
 #include "daemon/node.h"
 
-/* A configuration in the making. Errors are collected; any text in `why` means that all of it is off. */
+/*
+ * A configuration in the making. Errors are collected; any text in `why` means that all
+ * of it is off.
+ */
 struct conf {
 	char *dir;			/* of the daemon's file, absolute */
 	struct node root;		/* the daemon's file */
@@ -15,8 +18,8 @@ struct conf {
 };
 
 /*
- * Append "FILE:LINE: message\n" to the errors or notes, once. For the place the one that
- * has it: an item, or a group for what is missing in it.
+ * Append "FILE:LINE: message\n" to the errors or notes, once. `where` is the item that is
+ * wrong, or the group that lacks something.
  */
 void conf_error(struct conf *c, const struct node *where, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -38,14 +41,15 @@ struct target {
 void conf_apply(struct conf *c, const struct node *group, const struct target *targets);
 
 /* One item into its field. */
-void conf_set(struct conf *c, const struct node *item, const struct option_row *row, void *block);
+void conf_set(struct conf *c, const struct node *item, const struct option_row *row,
+	      void *block);
 
 /*
- * Complain of required settings that `group` lacks; with `options`, add the defaults of those that
- * it lacks.
+ * Complain of required settings that `group` lacks; with `options`, add the defaults of
+ * those that it lacks.
  */
-void conf_complete(struct conf *c, const struct node *group, const struct option_row *rows,
-		   struct options *options);
+void conf_complete(struct conf *c, const struct node *group,
+		   const struct option_row *rows, struct options *options);
 
 /* The groups in the list `name`; complains of what is none. Returns their number. */
 size_t conf_blocks(struct conf *c, const struct node *group, const char *name,
@@ -60,19 +64,19 @@ void conf_options_print(const struct options *options, struct buf *out);
 /* Is it a name for a map or a source: letters, digits, '_', '.', '-'? */
 bool conf_is_name(struct text name);
 
-/* conf_listener.c: read `listeners`; later, when the maps are known, check what they say about maps. */
+/* conf_listener.c: read `listeners`; later, check what they say about maps. */
 void conf_listeners(struct conf *c);
 void conf_listeners_check(struct conf *c);
 
 /*
- * conf_source.c: read `sources`; one more source from its group, which is returned even when something is
- * wrong with it; find one by name. The sources belong to the settings.
+ * conf_source.c: read `sources`; one more source from its group, which is returned even
+ * when something is wrong with it; find one by name. The sources belong to the settings.
  */
 void conf_sources(struct conf *c);
 struct source_settings *conf_source_add(struct conf *c, const struct node *group);
 struct source_settings *conf_source_find(const struct conf *c, const char *name);
 
-/* conf_map.c: read a map from its parsed file; later, check what maps say about each other. */
+/* conf_map.c: read a map from its parsed file; later, what maps say about each other. */
 void conf_map(struct conf *c, const char *name, const struct node *root);
 void conf_maps_check(struct conf *c);
 const struct map_settings *conf_map_find(const struct conf *c, const char *name);
@@ -92,14 +96,15 @@ const struct node *table_where(const struct table_draft *d, const char *name);
 /*
  * conf_table.c: add the table, or the tables, that `group` describes to the map.
  *
- * outer      the rows that stand in the group but not for the table (a map of one table), or NULL
+ * outer      rows that may stand in the group but are not the table's (a map of one
+ *            table), or NULL
  */
 void conf_tables(struct conf *c, struct map_settings *map, const struct node *group,
 		 const struct option_row *outer);
 
 /*
- * conf_postfix.c: take "sqlite:/path/x.cf" apart: find or add its source, and hand out the rest.
- * False after an error.
+ * conf_postfix.c: take "sqlite:/path/x.cf" apart: find or add its source, and hand out
+ * the rest. False after an error.
  *
  * where      the setting in which it stands
  * ret_rest   the settings of the table, to free with node_done()

@@ -1,4 +1,4 @@
-/* driver_kind.h - what the server knows of each driver it comes with: the settings it takes. */
+/* driver_kind.h - what the server knows of its own drivers: the settings they take. */
 #ifndef DAEMON_DRIVER_KIND_H
 #define DAEMON_DRIVER_KIND_H
 
@@ -6,9 +6,12 @@
 
 struct table_draft;
 
-/* One driver, constant. Adding one is adding a file with one of these and a place in driver_kinds. */
+/*
+ * One driver, constant. Adding one is adding a file with one of these and a place in
+ * driver_kinds.
+ */
 struct driver_kind {
-	const char *name;	/* driver = "sqlite", "sqlite:/x.cf", the program socketmapd-sqlite */
+	const char *name;	/* driver = "sqlite", "sqlite:/x.cf", socketmapd-sqlite */
 	const struct option_row *source_rows;	/* the first Postfix one identifies it */
 	const struct option_row *table_rows;
 

@@ -8,13 +8,13 @@
 struct nearest {
 	struct text name;	/* what nobody knows */
 	const char *best;	/* the closest candidate so far, or NULL */
-	unsigned distance;	/* its edits: a letter more, less, other, or two swapped */
+	unsigned distance;	/* letters more, less, other, or two swapped */
 };
 
 /* Consider a known name. */
 void nearest_try(struct nearest *n, const char *candidate);
 
-/* Append `; did you mean "x"?` when some candidate is close enough to be a typing error. */
+/* Append `; did you mean "x"?` when some candidate is as close as a typing error. */
 void nearest_hint(const struct nearest *n, struct buf *out);
 
 #endif

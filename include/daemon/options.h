@@ -1,4 +1,4 @@
-/* options.h - every setting of the configuration, one row each, and the blocks they fill. */
+/* options.h - every setting of the configuration, one row each, and what they fill. */
 #ifndef DAEMON_OPTIONS_H
 #define DAEMON_OPTIONS_H
 
@@ -17,7 +17,7 @@ enum option_type {
 	OPTION_BOOL,	/* bool */
 	OPTION_WORD,	/* an enum; its values are the places of its words */
 	OPTION_MODE,	/* mode_t; "0660" in files */
-	OPTION_LIST,	/* struct strings; in files an array, or one string as in main.cf */
+	OPTION_LIST,	/* struct strings; in files an array, or as in main.cf */
 	OPTION_BLOCKS,	/* a list of groups, which have rows of their own */
 	OPTION_TYPES
 };
@@ -30,18 +30,19 @@ enum {
 };
 
 /*
- * One setting. Rows end with a NULL name. Where `offset` and `size` are 0 (drivers' options) the
- * checked value is kept as text in a struct options: numbers in decimal, times in msec.
+ * One setting. Rows end with a NULL name. Where `offset` and `size` are 0 (drivers'
+ * options) the checked value is kept as text in a struct options: numbers in decimal,
+ * times in msec.
  */
 struct option_row {
 	const char *name;
 	enum option_type type;
 	size_t offset, size;		/* of its field in the block */
 	uint64_t min, max;		/* of numbers; max 0: none */
-	const char *otherwise;		/* the default, as written in a file; NULL: none */
-	const char *computed;		/* where the default depends on others: how, for people */
+	const char *otherwise;		/* the default, as in a file; NULL: none */
+	const char *computed;		/* or what the default depends on */
 	unsigned flags;
-	const char *const *words;	/* OPTION_WORD, and OPTION_LIST with a fixed choice */
+	const char *const *words;	/* of OPTION_WORD; perhaps of OPTION_LIST */
 	const char *help;
 };
 
@@ -90,19 +91,20 @@ extern const struct option_row daemon_rows[], listener_rows[], source_rows[], ma
 /* The row of that name, or NULL; takes NULL for no rows. */
 const struct option_row *option_find(const struct option_row *rows, struct text name);
 
-/* Set each field that has a default; the block holds nothing to free before. `dir` as below. */
+/* Set each field that has a default; nothing is freed. `dir` as for option_parse(). */
 void options_default(const struct option_row *rows, const char *dir, void *block);
 
 /* Free what the block's fields own. */
 void options_clear(const struct option_row *rows, void *block);
 
-/* Append "name=value\n" for every field, in the order of the rows: equal texts are equal settings. */
-void options_fingerprint(const struct option_row *rows, const void *block, struct buf *out);
+/* Append "name=value\n" for every field: equal texts are equal settings. */
+void options_fingerprint(const struct option_row *rows, const void *block,
+			 struct buf *out);
 
-/* What an option of that type looks like in a file: "a duration with a unit ..." */
+/* How a value of that type is written: "a duration in double quotes, ..." */
 const char *option_wants(enum option_type type);
 
-/* "time", for man pages and options_print(). */
+/* "duration", "list" */
 const char *option_type_name(enum option_type type);
 
 /*
@@ -112,8 +114,8 @@ const char *option_type_name(enum option_type type);
  *
  * False, with the field unchanged, and the reason ("wants a duration ...") in `ret_why`.
  */
-bool option_parse(const struct option_row *row, struct text text, const char *dir, void *field,
-		  struct buf *ret_why);
+bool option_parse(const struct option_row *row, struct text text, const char *dir,
+		  void *field, struct buf *ret_why);
 
 /* Replace an OPTION_LIST by `n` items as they are. */
 bool option_parse_list(const struct option_row *row, const struct text *items, size_t n,
@@ -126,14 +128,14 @@ void option_print(const struct option_row *row, const void *field, struct buf *o
 void option_clear(const struct option_row *row, void *field);
 
 /*
- * Write every option, a line each: block, name, type, default ("-" for none), "required" or
- * "optional", "reload" or "restart"; separated by tabs. For `socketmapd --options`.
+ * Write every option, a line each: block, name, type, default ("-" for none), "required"
+ * or "optional", "reload" or "restart"; separated by tabs. For `socketmapd --options`.
  */
 void options_print(FILE *out);
 
 /*
- * What differs between two configurations and cannot change while the server runs: a line each, "threads:
- * 4 instead of 2 needs a restart". False when there is nothing.
+ * What differs between two configurations and cannot change while the server runs: a line
+ * each, "threads: 4 instead of 2 needs a restart". False when there is nothing.
  */
 bool settings_needs_restart(const struct settings *old, const struct settings *new,
 			    struct buf *ret_why);

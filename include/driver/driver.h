@@ -11,8 +11,8 @@ struct setting {
 };
 
 /*
- * The settings of the source or of one table. They belong to the loop: the source's for the life
- * of the program, a table's until its table_free() has returned.
+ * The settings of the source or of one table. They belong to the loop: the source's for
+ * the life of the program, a table's until its table_free() has returned.
  */
 struct settings {
 	struct setting *list;
@@ -20,7 +20,8 @@ struct settings {
 };
 
 /* The value of `name`, the last one if there are several, or `otherwise`. */
-const char *setting_get(const struct settings *s, const char *name, const char *otherwise);
+const char *setting_get(const struct settings *s, const char *name,
+			const char *otherwise);
 
 /* How one request ended. Zero is the safe one. */
 enum ended {
@@ -30,44 +31,52 @@ enum ended {
 };
 
 /*
- * Where rows go. Values are raw, before result_format; NULL and empty ones are not sent. A value
- * too long for a message arrives as one that the server cannot use (its key is TEMP); the
- * values of a key too long for a message are dropped, as nobody can ask for it.
+ * Where rows go. Values are raw, before result_format; NULL and empty ones are not sent.
+ * A value too long for a message arrives as one that the server cannot use (its key is
+ * TEMP); the values of a key too long for a message are dropped, as nobody can ask for
+ * it.
  */
 struct rows;
-void rows_key(struct rows *rows, struct text key);	/* scan: whose the next values are */
+void rows_key(struct rows *rows, struct text key);	/* scan: whose the values are */
 void rows_value(struct rows *rows, struct text value);
 
 /*
- * What a directory has to do. `handle` is the driver's connection, `table` what table_new() made
- * of a table's settings. Reasons become one short line of ASCII on their way to the server.
+ * What a directory has to do. `handle` is the driver's connection, `table` what
+ * table_new() made of a table's settings. A reason may be anything: the server gets the
+ * beginning of it, as one line of ASCII.
  */
 struct driver {
 	const char *name;			/* "socketmapd-sqlite" */
 	const char *(*version)(void);		/* its library, "sqlite 3.40.1" */
 
-	/* Called once, before the first request; does not connect. NULL with a reason: settings are wrong. */
+	/*
+	 * Called once, before the first request; does not connect. NULL with a reason:
+	 * the settings are wrong.
+	 */
 	void *(*open)(const struct settings *source, struct buf *ret_why);
 	void (*close)(void *handle);
 
 	/*
-	 * Called at the table's first use; does not connect. NULL with a reason: every use of
-	 * the table ends in ENDED_TEMP.
+	 * Called at the table's first use; does not connect. NULL with a reason: every
+	 * use of the table ends in ENDED_TEMP.
 	 */
-	void *(*table_new)(void *handle, const struct settings *table, struct buf *ret_why);
+	void *(*table_new)(void *handle, const struct settings *table,
+			   struct buf *ret_why);
 	void (*table_free)(void *handle, void *table);
 
 	/* Blocking. ENDED_DONE only after the directory's own definite success. */
-	enum ended (*lookup)(void *handle, void *table, struct text key, struct rows *rows,
-			     struct buf *ret_why);
-	enum ended (*scan)(void *handle, void *table, struct rows *rows, struct buf *ret_why);
+	enum ended (*lookup)(void *handle, void *table, struct text key,
+			     struct rows *rows, struct buf *ret_why);
+	enum ended (*scan)(void *handle, void *table, struct rows *rows,
+			   struct buf *ret_why);
 	enum ended (*ping)(void *handle, struct buf *ret_why);
 };
 
 /*
- * The whole program: handles --version and --help, hardens the process (no core, dies with the
- * server), speaks frames on descriptors 0 and 1 until end of file. Returns the exit status:
- * 0 when the server has gone, 1 for wrong settings, 2 when it does not speak the protocol.
+ * The whole program: handles --version and --help, hardens the process (no core, dies
+ * with the server), speaks frames on descriptors 0 and 1 until end of file. Returns the
+ * exit status: 0 when the server has gone, 1 for wrong settings, 2 when it does not
+ * speak the protocol.
  */
 int driver_main(const struct driver *driver, int argc, char **argv);
 

@@ -25,6 +25,7 @@ struct table {
 	struct source *source;			/* a reference; constant */
 	_Atomic(struct mirror *) mirror;	/* published; NULL until the first accepted scan */
 	struct demand *demand;			/* owned */
+	_Atomic uint64_t n_differing;		/* sampled keys whose live answer was another */
 	unsigned refs;				/* control thread only */
 };
 
@@ -32,6 +33,12 @@ struct table {
 struct table *table_new(struct table_settings *settings, const char *map, struct source *source);
 struct table *table_ref(struct table *t);
 void table_unref(struct table *t);		/* NULL is fine */
+
+/*
+ * Do the table's templates and domain list leave anything to ask for this key? If not, it
+ * is not found, whatever the directory holds; postfix-tables.md 3, 6.
+ */
+bool table_asks(const struct table_settings *s, struct text key);
 
 enum table_state table_state(const struct table *t, uint64_t now);
 const char *table_state_name(enum table_state state);

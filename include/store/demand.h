@@ -1,4 +1,4 @@
-/* demand.h - answers for single keys, with TTLs, bounded memory and single flight. Any thread. */
+/* demand.h - answers for single keys: TTLs, bounded memory, single flight. Any thread. */
 #ifndef STORE_DEMAND_H
 #define STORE_DEMAND_H
 
@@ -12,17 +12,17 @@
 struct demand;
 
 /*
- * All in msec. The TTLs carry jitter, drawn per entry: up to a tenth up or down for ttl, down
- * only for negative_ttl. A TTL of 0 means: keep nothing, waiters share the answer all the same.
+ * All in msec. The TTLs carry jitter, drawn per entry: up to a tenth up or down for ttl,
+ * only down for negative_ttl. With a TTL of 0 nothing is kept; waiters come back as ever.
  */
 struct demand_times {
-	uint64_t ttl;		/* how long a FOUND is fresh; in its last tenth it is refreshed ahead */
-	uint64_t negative_ttl;	/* the longest that a NOTFOUND is; never used afterwards */
-	uint64_t stale_max;	/* how long past its ttl a FOUND may stand in for a failing directory */
-	uint64_t retry;		/* after a failure, how long before the key is asked again */
+	uint64_t ttl;		/* how long a FOUND is fresh; the last tenth refreshes ahead */
+	uint64_t negative_ttl;	/* how long a NOTFOUND is; never used afterwards */
+	uint64_t stale_max;	/* how long past its ttl a FOUND may stand in */
+	uint64_t retry;		/* after a failure, until the key is asked again */
 };
 
-/* Whoever waits for a key embeds one; lent to the cache until demand_put() gives it back. */
+/* Whoever waits for a key embeds one, lent to the cache until demand_put() returns it. */
 struct waiter {
 	struct waiter *next;
 };
@@ -30,7 +30,7 @@ struct waiter {
 enum demand_says {
 	DEMAND_FOUND,		/* fresh; value appended */
 	DEMAND_NOTFOUND,	/* the directory said so, less than negative_ttl ago */
-	DEMAND_STALE,		/* the directory failed less than `retry` ago; an old value appended */
+	DEMAND_STALE,		/* it failed less than `retry` ago; an old value appended */
 	DEMAND_FAILED,		/* the same, and there is no old value that may be used */
 	DEMAND_WAIT,		/* the waiter is parked: demand_put() will return it */
 	DEMAND_FULL,		/* no room even for the question: TEMP */
@@ -38,19 +38,20 @@ enum demand_says {
 
 struct demand_reply {
 	enum demand_says says;
-	bool lead;		/* the caller must see to it that demand_put() is called for this key */
-	bool has_stale;		/* with DEMAND_WAIT: an old value that may be used was appended */
+	bool lead;		/* the caller must see to a demand_put() for the key */
+	bool has_stale;		/* with DEMAND_WAIT: a usable old value was appended */
 };
 
 /*
- * max_bytes  the most memory the cache ever uses, whatever strangers ask: keys, values, entries,
- *            index, questions in flight. At least 64 KiB. Taken at once, but only what was
- *            used becomes resident. A value over a sixteenth of it is passed on, not kept.
+ * max_bytes  the most memory the cache ever uses, whatever strangers ask: keys, values,
+ *            entries, index, questions in flight. At least 64 KiB; what was never used is
+ *            not resident.
+ *            A value over a sixteenth of it (in small caches: over 64 KiB) is not kept.
  *
- * NULL when there is not so much.
+ * NULL when there is not so much memory.
  */
 struct demand *demand_new(size_t max_bytes, const struct demand_times *times);
-void demand_free(struct demand *d);	/* no waiter may be parked any more; NULL is fine */
+void demand_free(struct demand *d);	/* no waiter may be parked; NULL is fine */
 
 /*
  * What is known about a folded key.
@@ -61,17 +62,21 @@ void demand_free(struct demand *d);	/* no waiter may be parked any more; NULL is
 struct demand_reply demand_get(struct demand *d, struct text key, uint64_t now,
 			       struct waiter *w, struct buf *value);
 
-/* Only what is fresh and known, nobody parked, nothing started: DEMAND_FOUND, _NOTFOUND or _FAILED. */
+/*
+ * Only what is fresh and known, nobody parked, nothing started: DEMAND_FOUND,
+ * DEMAND_NOTFOUND, or DEMAND_FAILED for anything else.
+ */
 enum demand_says demand_peek(struct demand *d, struct text key, uint64_t now);
 
 /*
  * The directory has spoken, or failed to. FOUND and NOTFOUND replace what was known; TEMP
- * keeps it and starts the retry pause. PERM is taken as TEMP, a FOUND without a value too.
+ * keeps it and starts the retry pause. PERM and an empty FOUND are taken as TEMP.
  *
- * Returns everybody who waited for the key, in no order, for the caller to wake with this
- * same answer; NULL for nobody.
+ * Returns everybody who waited for the key, in no order, for the caller to wake; NULL for
+ * nobody. What is kept or not does not matter to them: they get this answer.
  */
-struct waiter *demand_put(struct demand *d, struct text key, struct answer answer, uint64_t now);
+struct waiter *demand_put(struct demand *d, struct text key, struct answer answer,
+			  uint64_t now);
 
 size_t demand_entries(struct demand *d);	/* keys about which something is noted */
 size_t demand_bytes(struct demand *d);		/* memory in use, never above max_bytes */

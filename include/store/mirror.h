@@ -19,7 +19,7 @@ struct mirror;
 /* Limits on what a scan may bring, so that a wrong query does not eat the host. */
 struct mirror_limits {
 	size_t max_entries;	/* distinct keys */
-	size_t max_bytes;	/* keys, values and their lengths; a key counts again when rows are apart */
+	size_t max_bytes;	/* keys, values, lengths; a key once per run of rows */
 	size_t max_value;	/* one joined value, bytes; longer ones answer TEMP */
 	size_t max_values;	/* values of one key; more answer TEMP; 0: any number */
 };
@@ -71,7 +71,15 @@ enum mirror_says { MIRROR_ABSENT, MIRROR_HIT, MIRROR_BAD };
  *
  * ret_value  set on MIRROR_HIT: a view into the mirror
  */
-enum mirror_says mirror_find(const struct mirror *m, struct text key, struct text *ret_value);
+enum mirror_says mirror_find(const struct mirror *m, struct text key,
+			     struct text *ret_value);
+
+/*
+ * Any key that does not answer MIRROR_BAD, chosen by `random`. Views into the mirror. False
+ * when there is none to be found.
+ */
+bool mirror_sample(const struct mirror *m, uint64_t random, struct text *ret_key,
+		   struct text *ret_value);
 
 size_t mirror_entries(const struct mirror *m);	/* distinct keys, bad ones included */
 size_t mirror_bad(const struct mirror *m);	/* those of them that answer MIRROR_BAD */

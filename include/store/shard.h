@@ -1,4 +1,4 @@
-/* shard.h - entries in a fixed piece of memory, found by key, evicted by age; for demand.c. */
+/* shard.h - entries in a fixed piece of memory: by key, evicted by age. For demand.c. */
 #ifndef STORE_SHARD_H
 #define STORE_SHARD_H
 
@@ -13,7 +13,7 @@ struct waiter;
 
 /* Every entry is on exactly one list; shard_move() is the only mover. */
 enum list {
-	GUESTS,		/* NOTFOUNDs and failures: what strangers can make as many of as they like */
+	GUESTS,		/* NOTFOUNDs and failures: strangers can cause any number */
 	VALUES,		/* FOUNDs */
 	ASKED,		/* somebody fetches it, waiters may be parked: never evicted */
 	LISTS
@@ -36,7 +36,8 @@ struct entry {
 	uint32_t n_key, n_value;
 	uint8_t known;		/* enum known */
 	uint8_t list;		/* enum list */
-	char data[CHUNK_BYTES - 54];	/* the key, and right behind it the value */
+	bool is_used;		/* since it became the newest: spares it once */
+	char data[CHUNK_BYTES - 55];	/* the key, and right behind it the value */
 };
 
 struct lru {
@@ -48,7 +49,7 @@ union chunk;
 
 /* Callers of all but shard_init() and shard_done() hold the lock. */
 struct shard {
-	alignas(64) pthread_mutex_t lock;	/* guards the fields up to `random`, and all chunks */
+	alignas(64) pthread_mutex_t lock;	/* guards all to `random`, and chunks */
 	struct lru lists[LISTS];
 	uint32_t free;		/* first of the chunks given back */
 	uint32_t n_touched;	/* chunks 1 to here have been used, the others never */
@@ -59,9 +60,9 @@ struct shard {
 };
 
 /*
- * An empty shard in `n_bytes` zeroes at `p`, aligned to CHUNK_BYTES, which stay the caller's.
- * Nothing else is ever allocated: the bound holds by construction, nothing fragments, and
- * memory never touched stays with the kernel.
+ * An empty shard in `n_bytes` zeroes at `p`, which the caller keeps; aligned to CHUNK_BYTES.
+ * Nothing else is ever allocated: the bound holds by construction, nothing fragments, no
+ * allocation can fail under a lock, and pages never touched stay with the kernel.
  */
 void shard_init(struct shard *s, char *p, size_t n_bytes);
 void shard_done(struct shard *s);	/* no waiter may be parked */
@@ -73,11 +74,11 @@ size_t shard_unused(const struct shard *s);
 struct entry *shard_find(struct shard *s, uint32_t hash, struct text key);
 
 /*
- * A new entry on a list, for a key that has none; old ones are evicted to make room. With a
- * value (then it belongs on VALUES) that is known, else nothing. NULL when there is no room.
+ * A new entry on a list, for a key that has none; old ones are evicted to make room. With
+ * a value (then on VALUES) that is known, else nothing is. NULL when there is no room.
  */
-struct entry *shard_add(struct shard *s, uint32_t hash, struct text key, struct text value,
-			enum list list);
+struct entry *shard_add(struct shard *s, uint32_t hash, struct text key,
+			struct text value, enum list list);
 
 /* Forget an entry, which has no waiters; it is dead afterwards. */
 void shard_drop(struct shard *s, struct entry *e);

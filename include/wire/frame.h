@@ -8,7 +8,7 @@
 #include "wire/protocol.h"
 
 #define DRIVER_PROTOCOL_VERSION 1
-#define FRAME_MAX ((size_t)1 << 20)	/* longest message, bytes; more is a broken peer */
+#define FRAME_MAX ((size_t)1 << 20)	/* bytes of the longest message */
 
 /*
  * A message is a netstring: a word, and after a blank the arguments, separated
@@ -17,10 +17,10 @@
  */
 enum frame_verb {
 	/* server to driver */
-	FRAME_HELLO,	/* hello VERSION NAME: both ways; NAME is the source, or the program and its libraries */
-	FRAME_SOURCE,	/* source OPTION VALUE: one setting of the source; all come before `start` */
+	FRAME_HELLO,	/* hello VERSION NAME, both ways: source; program and library */
+	FRAME_SOURCE,	/* source OPTION VALUE: one setting of it; all before `start` */
 	FRAME_START,	/* start: settings are complete; the driver says hello */
-	FRAME_TABLE,	/* table ID OPTION VALUE: one setting of a table; before the first use of ID */
+	FRAME_TABLE,	/* table ID OPTION VALUE: one setting of it; before its first use */
 	FRAME_FORGET,	/* forget ID: the table is gone; no reply */
 	FRAME_LOOKUP,	/* lookup ID KEY: rows, then one end */
 	FRAME_SCAN,	/* scan ID: rows, then one end */
@@ -28,9 +28,9 @@ enum frame_verb {
 	/* driver to server */
 	FRAME_KEY,	/* key KEY: the values that follow belong to it (scan) */
 	FRAME_VALUE,	/* value VALUE: one value, raw, before result_format */
-	FRAME_DONE,	/* done N: definite success after N values; N = 0: there are none */
+	FRAME_DONE,	/* done N: definite success after N values, 0 for none */
 	FRAME_TEMP,	/* temp REASON: this request failed; the next may not */
-	FRAME_DOWN,	/* down REASON: the directory cannot be reached; rest before trying again */
+	FRAME_DOWN,	/* down REASON: no directory to be reached; rest before the next */
 	FRAME_VERBS
 };
 
@@ -47,7 +47,8 @@ struct frame {
 enum parsed frame_parse(struct text in, struct frame *ret_frame, size_t *ret_used);
 
 /*
- * Append one message. Only the last argument may be empty or hold blanks; unused ones are empty.
+ * Append one message. Only the last argument may be empty or hold blanks; those that the
+ * verb lacks are empty.
  *
  * False, with `out` unchanged, when it would be over FRAME_MAX: the sender then owes its
  * peer another message in its place (`temp`, or TEMP to the client).

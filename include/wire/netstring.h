@@ -5,7 +5,7 @@
 #include "wire/protocol.h"
 
 #define NETSTRING_MAX ((size_t)9999999)	/* longest content, bytes: 7 digits */
-#define NETSTRING_EXTRA ((size_t)9)	/* most bytes around the content: 7 digits, ':' and ',' */
+#define NETSTRING_EXTRA ((size_t)9)	/* most bytes around it: 7 digits, ':' and ',' */
 
 /*
  * Take one netstring from the front of `in`: decimal length without sign or leading
@@ -15,8 +15,8 @@
  * ret_content  set on PARSED: a view into `in`
  * ret_used     set on PARSED: bytes taken
  *
- * PARSED, NEED_MORE or MALFORMED. Looks at the length, the comma and nothing else, so that
- * calling it again for each byte that arrives costs the same each time.
+ * PARSED, NEED_MORE or MALFORMED. Looks at the length and the comma only, so that calling
+ * it again for each byte that arrives costs the same each time.
  * Source: https://cr.yp.to/proto/netstrings.txt; stricter than Postfix
  * src/util/netstring.c, which takes leading zeros (reliability.md F72, F73, F75).
  */

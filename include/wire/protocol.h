@@ -15,7 +15,7 @@ enum parsed {
 	PARSED,		/* one request taken */
 	NEED_MORE,	/* call again with more bytes */
 	MEANINGLESS,	/* well framed, but no request: one PERM reply, then go on */
-	MALFORMED,	/* the stream is out of step or the request too long: close, say nothing */
+	MALFORMED,	/* out of step, or too long a request: close, say nothing */
 };
 
 #define REQUEST_EXTRA ((size_t)9)	/* most bytes a protocol puts around a request */
@@ -32,8 +32,8 @@ struct protocol {
 	 * Take one request from the front of `in`.
 	 *
 	 * in          all bytes received and not yet used; any amount, cut anywhere
-	 * max         longest request to accept; refused as soon as its length is known, so
-	 *             that max + REQUEST_EXTRA bytes are never answered with NEED_MORE
+	 * max         longest request to accept; refused as soon as its length is known:
+	 *             max + REQUEST_EXTRA bytes are never answered with NEED_MORE
 	 * scratch     for decoding; ret_req may point into it
 	 * ret_req     set on PARSED; dead once `in` or `scratch` changes. The key is any
 	 *             bytes or none, NUL included
@@ -43,21 +43,20 @@ struct protocol {
 			     struct request *ret_req, size_t *ret_used);
 
 	/*
-	 * Append exactly one reply to `out`. A value that the protocol cannot carry (empty,
-	 * too long, with a NUL) becomes TEMP. Returns the verdict that was really sent.
-	 *
-	 * Values are not checked for UTF-8 here, on the way of every hit, but when loaded.
+	 * Append exactly one reply to `out`. A value that the protocol cannot carry
+	 * (empty, too long, with a NUL) becomes TEMP. Returns the verdict that was really
+	 * sent. That values are UTF-8 is checked when they are loaded, not for each hit.
 	 */
 	enum verdict (*reply)(struct answer answer, struct buf *out);
 };
 
-#define REASON_MAX 200	/* bytes of a TEMP or PERM reason that are sent; Postfix logs as many */
+#define REASON_MAX 200	/* bytes of a reason that are sent; Postfix logs as many */
 
 /*
- * For codecs: `answer`, or TEMP in its place where the value is empty, holds a NUL (Postfix
- * cuts it off there) or is longer than `max_value`. The text of a TEMP or PERM is made
- * printable, cut and never empty, since it becomes a line of mail.log; it then lies in
- * `reason`. A NOTFOUND has no text.
+ * For codecs: `answer`, or TEMP in its place where the value is empty, holds a NUL
+ * (Postfix cuts it off there) or is longer than `max_value`. The text of a TEMP or PERM
+ * is made printable, cut and never empty, since it becomes a line of mail.log; it then
+ * lies in `reason`. A NOTFOUND has no text.
  */
 struct answer answer_sendable(struct answer answer, size_t max_value,
 			      char reason[static REASON_MAX]);
@@ -69,9 +68,10 @@ struct answer answer_sendable(struct answer answer, size_t max_value,
 extern const struct protocol socketmap;		/* wire/socketmap.c */
 
 /*
- * "get <key>\n" with %XX: tcp_table(5). A bare CR before the newline is dropped. Another verb,
- * bad %XX, a blank or control character that is not encoded, or no key is MEANINGLESS. `max`
- * counts the newline. 500 means "not found" to Postfix, so TEMP and PERM are both 400.
+ * "get <key>\n" with %XX: tcp_table(5). A bare CR before the newline is dropped. Another
+ * verb, bad %XX, a blank or control character that is not encoded, or no key is
+ * MEANINGLESS. `max` counts the newline. 500 means "not found" to Postfix, so TEMP and
+ * PERM are both 400.
  */
 extern const struct protocol tcp_table;		/* wire/tcp_table.c */
 

@@ -22,7 +22,8 @@ static struct text take_line(struct text *rest)
 	return line;
 }
 
-bool cf_next_line(struct text *rest, unsigned *lineno, struct buf *line, unsigned *ret_first)
+bool cf_next_line(struct text *rest, unsigned *lineno, struct buf *line,
+		  unsigned *ret_first)
 {
 	buf_clear(line);
 	while (rest->n) {
@@ -41,7 +42,7 @@ bool cf_next_line(struct text *rest, unsigned *lineno, struct buf *line, unsigne
 	return line->n > 0;
 }
 
-/* Take `name = value` apart; NULL or what is wrong with it. As Postfix's split_nameval(). */
+/* Take `name = value` apart, as Postfix's split_nameval(); NULL or what is wrong. */
 static const char *split(struct text line, struct text *ret_name, struct text *ret_value)
 {
 	const char *equals = text_chr(line, '=');
@@ -85,7 +86,7 @@ static void put(struct cf *cf, struct text name, struct text value, unsigned lin
 	if (e) {
 		free(e->value);
 	} else {
-		cf->entries = must(realloc(cf->entries, (cf->n + 1) * sizeof *cf->entries));
+		cf->entries = must(reallocarray(cf->entries, cf->n + 1, sizeof *e));
 		e = &cf->entries[cf->n++];
 		e->name = copy(name);
 	}

@@ -19,7 +19,7 @@ struct item {
 };
 
 struct domain_list {
-	struct item *items;	/* while parsing in list order, then sorted by name and unique */
+	struct item *items;	/* first as they come, then sorted by name and unique */
 	size_t n, cap;
 };
 
@@ -53,12 +53,13 @@ static void add(struct domain_list *l, struct buf *name, bool admits)
 }
 
 /*
- * The keys of a texthash: file. Postfix asks for the folded domain and does not fold the keys
- * of the file, so what is stored in capitals never matches; it ignores lines that are not
- * UTF-8 and lines without a value (src/util/dict_thash.c). It also takes quotes in keys
- * apart, which no domain has.
+ * The keys of a texthash: file. Postfix asks for the folded domain and does not fold the
+ * keys of the file, so what is stored in capitals never matches; it ignores lines that
+ * are not UTF-8 and lines without a value (src/util/dict_thash.c). It also knows quotes
+ * in keys, which no domain has.
  */
-static bool add_texthash(struct domain_list *l, const char *path, bool admits, struct buf *ret_why)
+static bool add_texthash(struct domain_list *l, const char *path, bool admits,
+			 struct buf *ret_why)
 {
 	struct buf file = { 0 }, line = { 0 };
 	unsigned lineno = 0, first;
@@ -132,7 +133,7 @@ static bool add_item(struct domain_list *l, struct text item, bool admits, int d
 		return ok;
 	}
 	if (item.p[0] != '[' && text_chr(item, ':'))
-		return refuse(item, "of tables, only texthash: can be used here", ret_why);
+		return refuse(item, "of tables, only texthash: is supported", ret_why);
 	ok = fold(item, &name);
 	if (ok)
 		add(l, &name, admits);
@@ -149,7 +150,7 @@ static bool add_list(struct domain_list *l, struct text list, bool admits, int d
 		bool item_admits = admits;
 
 		if (item.p[0] == '#')
-			break;		/* Postfix warns, and ignores the rest of the line */
+			break;	/* Postfix warns, and ignores the rest of the line */
 		for (; item.n && item.p[0] == '!'; item = text_skip(item, 1))
 			item_admits = !item_admits;
 		if (!add_item(l, item, item_admits, depth, ret_why))

@@ -14,7 +14,11 @@ struct sql {
 
 enum kind { STRING, NAME, COMMENT, CODE_COMMENT, KINDS };
 
-enum { IN_SQLITE = 1 << SQL_SQLITE, IN_MYSQL = 1 << SQL_MYSQL, IN_BOTH = IN_SQLITE | IN_MYSQL };
+enum {
+	IN_SQLITE = 1 << SQL_SQLITE,
+	IN_MYSQL = 1 << SQL_MYSQL,
+	IN_BOTH = IN_SQLITE | IN_MYSQL,
+};
 
 /*
  * What is read differently from the rest of a query. Sources: sqlite's tokenize.c; MySQL
@@ -35,7 +39,7 @@ static const struct token {
 	{ "-- ", "\n", COMMENT, false, IN_MYSQL },
 	{ "--\t", "\n", COMMENT, false, IN_MYSQL },
 	{ "#", "\n", COMMENT, false, IN_MYSQL },
-	{ "/*!", "*/", CODE_COMMENT, false, IN_MYSQL },		/* the server runs what is in it */
+	{ "/*!", "*/", CODE_COMMENT, false, IN_MYSQL },	/* the server runs it */
 	{ "/*M!", "*/", CODE_COMMENT, false, IN_MYSQL },
 	{ "/*", "*/", COMMENT, false, IN_BOTH },
 };
@@ -46,7 +50,7 @@ struct lexer {
 	struct text in;
 	size_t i;
 	struct buf statement, unbound;
-	enum { OTHER, LITERAL, PARAMETER } last;	/* what stands before, blanks left out */
+	enum { OTHER, LITERAL, PARAMETER } last;	/* what stands before */
 };
 
 static bool is_at(const struct lexer *l, size_t i, const char *s)
@@ -86,7 +90,8 @@ static void copy(struct lexer *l, size_t end, const char *where)
 static const struct token *token_at(const struct lexer *l)
 {
 	for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++)
-		if (tokens[i].dialects & 1u << l->dialect && is_at(l, l->i, tokens[i].open))
+		if (tokens[i].dialects & 1u << l->dialect &&
+		    is_at(l, l->i, tokens[i].open))
 			return &tokens[i];
 	return NULL;
 }
@@ -151,33 +156,40 @@ static void decode(struct lexer *l, const struct token *t, size_t end, struct bu
 	}
 }
 
+static bool is_word(char c)
+{
+	return c & 0x80 || c == '_' || c == '$' || (c >= '0' && c <= '9') ||
+	       ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+}
+
 /*
- * Does a word touch the literal that makes more of it than a string: X'', and in MySQL N'',
- * B'' and _utf8mb4''?
+ * Does a word touch the literal that makes more of it than a string: X'', and in MySQL
+ * N'', B'' and _utf8mb4''?
  */
 static bool has_prefix(const struct lexer *l)
 {
+	const char *letters = l->dialect == SQL_MYSQL ? "xXnNbB" : "xX";
 	size_t start = l->i;
 
-	while (start && (strchr("_$", l->in.p[start - 1]) || l->in.p[start - 1] & 0x80 ||
-			 (l->in.p[start - 1] >= '0' && l->in.p[start - 1] <= '9') ||
-			 ((l->in.p[start - 1] | 0x20) >= 'a' && (l->in.p[start - 1] | 0x20) <= 'z')))
+	while (start && is_word(l->in.p[start - 1]))
 		start--;
 	if (l->dialect == SQL_MYSQL && l->in.p[start] == '_')
 		return true;
-	return l->i - start == 1 && strchr(l->dialect == SQL_MYSQL ? "xXnNbB" : "xX", l->in.p[start]);
+	return l->i - start == 1 && strchr(letters, l->in.p[start]);
 }
 
 static void add_parameter(struct lexer *l, const struct token *t, size_t end)
 {
 	struct sql *s = l->sql;
-	struct buf source = { 0 }, no_reason = { 0 };
+	struct buf source = { 0 }, why = { 0 };
+	struct template *parameter;
 
 	if (has_prefix(l))
 		unbound(l, l->i, "with a prefix, around an expansion,");
 	decode(l, t, end, &source);
-	s->parameters = must(reallocarray(s->parameters, s->n + 1, sizeof *s->parameters));
-	s->parameters[s->n++] = must(template_new(buf_view(&source), TEMPLATE_QUERY, &no_reason));
+	parameter = template_new(buf_view(&source), TEMPLATE_QUERY, &why);
+	s->parameters = must(reallocarray(s->parameters, s->n + 1, sizeof parameter));
+	s->parameters[s->n++] = must(parameter);
 	buf_done(&source);
 	buf_str(&l->statement, " ? ");	/* blanks, lest ?1 come about */
 	l->i = end;
@@ -186,9 +198,10 @@ static void add_parameter(struct lexer *l, const struct token *t, size_t end)
 static void string(struct lexer *l, const struct token *t, size_t end)
 {
 	bool is_parameter = has_expansion(l, end);
+	bool is_next = is_parameter ? l->last != OTHER : l->last == PARAMETER;
 
 	/* MySQL joins neighbouring literals, but not parameters. */
-	if (l->dialect == SQL_MYSQL && (is_parameter ? l->last != OTHER : l->last == PARAMETER))
+	if (l->dialect == SQL_MYSQL && is_next)
 		unbound(l, l->i, "next to another string, with an expansion,");
 	if (is_parameter)
 		add_parameter(l, t, end);

@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#define HINT " (write %% for a percent sign)"
+
 /* A piece of a template: text as it stands, and then one expansion ('\0' for none). */
 struct piece {
 	struct text literal;	/* into template.literals */
@@ -13,8 +15,8 @@ struct piece {
 struct template {
 	enum template_role role;
 	struct needs needs;
-	bool value_local, value_domain;	/* TEMPLATE_RESULT: what %u and %d ask of a value */
-	char *literals;			/* the source with %% undone; pieces point into it */
+	bool value_local, value_domain;	/* what %u and %d of a result ask of a value */
+	char *literals;			/* the source with %% undone, for the pieces */
 	struct piece *pieces;
 	size_t n;
 };
@@ -98,8 +100,17 @@ static bool require(struct template *t, char letter)
 	}
 	if (letter < '1' || letter > '9')
 		return false;
-	t->needs = needs_both(t->needs, (struct needs){ false, true, (unsigned)(letter - '0') });
+	t->needs.domain = true;
+	if (t->needs.labels < (unsigned)(letter - '0'))
+		t->needs.labels = (unsigned)(letter - '0');
 	return true;
+}
+
+static void add_piece(struct template *t, const char *start, const char *end, char letter)
+{
+	struct text literal = { start, (size_t)(end - start) };
+
+	t->pieces[t->n++] = (struct piece){ literal, letter };
 }
 
 /* Cut `source` into pieces. False with a reason. */
@@ -113,7 +124,7 @@ static bool parse(struct template *t, struct text source, struct buf *ret_why)
 			continue;
 		}
 		if (++i == source.n) {
-			buf_str(ret_why, "a lone % at the end (write %% for a percent sign)");
+			buf_str(ret_why, "a lone % at the end" HINT);
 			return false;
 		}
 		if (source.p[i] == '%') {
@@ -123,17 +134,19 @@ static bool parse(struct template *t, struct text source, struct buf *ret_why)
 		if (!require(t, source.p[i])) {
 			buf_str(ret_why, "unknown expansion %");
 			buf_escaped(ret_why, (struct text){ source.p + i, 1 });
-			buf_printf(ret_why, " at character %zu (write %%%% for a percent sign)", i);
+			buf_printf(ret_why, " at character %zu", i);
+			buf_str(ret_why, HINT);
 			return false;
 		}
-		t->pieces[t->n++] = (struct piece){ { start, (size_t)(to - start) }, source.p[i] };
+		add_piece(t, start, to, source.p[i]);
 		start = to;
 	}
-	t->pieces[t->n++] = (struct piece){ { start, (size_t)(to - start) }, '\0' };
+	add_piece(t, start, to, '\0');
 	return true;
 }
 
-struct template *template_new(struct text source, enum template_role role, struct buf *ret_why)
+struct template *template_new(struct text source, enum template_role role,
+			      struct buf *ret_why)
 {
 	struct template *t = must_calloc(1, sizeof *t);
 	size_t percents = 0;
@@ -164,7 +177,8 @@ struct needs template_needs(const struct template *t)
 }
 
 /* What %letter stands for; the needs are met. */
-static struct text expansion(char letter, const struct parts *key, const struct parts *value)
+static struct text expansion(char letter, const struct parts *key,
+			     const struct parts *value)
 {
 	struct text part = { 0 };
 
@@ -192,8 +206,8 @@ bool template_expand(const struct template *t, struct text key, struct text valu
 	struct parts k = parts_of(key);
 	struct parts v = t->role == TEMPLATE_RESULT ? parts_of(value) : k;
 
-	if (!needs_met(t->needs, key) || v.whole.n == 0 || (t->value_domain && !v.domain.n) ||
-	    (t->value_local && !v.local.n))
+	if (!needs_met(t->needs, key) || v.whole.n == 0 ||
+	    (t->value_domain && !v.domain.n) || (t->value_local && !v.local.n))
 		return false;
 
 	for (size_t i = 0; i < t->n; i++) {

@@ -30,10 +30,12 @@ static char *directory_of(const char *path)
 }
 
 /* Parse a file, or `text` in place of it. */
-static bool parse(struct conf *c, const char *path, const struct text *text, struct node *ret_root)
+static bool parse(struct conf *c, const char *path, const struct text *text,
+		  struct node *ret_root)
 {
 	struct conf_text t = { 0 };
-	bool is_good = text ? conf_text_take(&t, path, *text, c->why) : conf_text_read(&t, path, c->why);
+	bool is_good = text ? conf_text_take(&t, path, *text, c->why)
+			    : conf_text_read(&t, path, c->why);
 
 	is_good = is_good && conf_file_parse(&t, ret_root, c->why);
 	conf_text_done(&t);
@@ -48,8 +50,10 @@ static void read_daemon(struct conf *c)
 	conf_apply(c, &c->root, targets);
 	conf_complete(c, &c->root, daemon_rows, NULL);
 	if (!log_parse_target(text_of(b->log), &b->s.log.facility))
-		conf_error(c, node_find(&c->root, "log"), "log: \"%s\" is none of %s", b->log,
-			   "\"stderr\", \"syslog:mail\", \"syslog:daemon\", \"syslog:local0\" to \"local7\"");
+		conf_error(c, node_find(&c->root, "log"), "log: \"%s\" is none of %s",
+			   b->log,
+			   "\"stderr\", \"syslog:mail\", \"syslog:daemon\", "
+			   "\"syslog:local0\" to \"local7\"");
 }
 
 static void read_map(struct conf *c, const char *name, const struct text *text)
@@ -59,7 +63,8 @@ static void read_map(struct conf *c, const char *name, const struct text *text)
 
 	buf_printf(&path, "%s/%s" MAP_SUFFIX, c->daemon.maps_directory, name);
 	if (!conf_is_name(text_of(name)))
-		conf_error(c, &(struct node){ .file = (char *)buf_cstr(&path), .line = 1 },
+		conf_error(c,
+			   &(struct node){ .file = (char *)buf_cstr(&path), .line = 1 },
 			   "a map's name is made of letters, digits, '_', '.' and '-'");
 	else if (parse(c, buf_cstr(&path), text, &root))
 		conf_map(c, name, &root);
@@ -81,8 +86,8 @@ static char **list_maps(struct conf *c, size_t *ret_n)
 	size_t n = 0;
 
 	if (!dir)
-		conf_error(c, item ? item : &c->root, "maps_directory: %s: %s", c->daemon.maps_directory,
-			   strerror(errno));
+		conf_error(c, item ? item : &c->root, "maps_directory: %s: %s",
+			   c->daemon.maps_directory, strerror(errno));
 	for (struct dirent *e; dir && (e = readdir(dir));) {
 		struct text name = text_of(e->d_name), suffix = TEXT(MAP_SUFFIX);
 
@@ -95,7 +100,8 @@ static char **list_maps(struct conf *c, size_t *ret_n)
 	if (dir)
 		closedir(dir);
 	if (dir && n == 0)
-		conf_error(c, item ? item : &c->root, "maps_directory: no map (NAME.conf) in %s",
+		conf_error(c, item ? item : &c->root,
+			   "maps_directory: no map (NAME.conf) in %s",
 			   c->daemon.maps_directory);
 	if (n)
 		qsort(names, n, sizeof *names, by_text);
@@ -115,8 +121,9 @@ static void read_maps(struct conf *c)
 	free(names);
 }
 
-static struct settings *load(const char *path, const struct text *conf, const char *map_name,
-			     const struct text *map, struct buf *ret_why, struct buf *ret_notes)
+static struct settings *load(const char *path, const struct text *conf,
+			     const char *map_name, const struct text *map,
+			     struct buf *ret_why, struct buf *ret_notes)
 {
 	struct conf c = { .dir = directory_of(path), .why = ret_why, .notes = ret_notes };
 	size_t before = ret_why->n;
@@ -151,7 +158,8 @@ struct settings *conf_load(const char *path, struct buf *ret_why, struct buf *re
 }
 
 struct settings *conf_load_text(const char *path, struct text conf, const char *map_name,
-				struct text map, struct buf *ret_why, struct buf *ret_notes)
+				struct text map, struct buf *ret_why,
+				struct buf *ret_notes)
 {
 	return load(path, &conf, map_name, &map, ret_why, ret_notes);
 }

@@ -43,7 +43,8 @@ static char *number_text(long long n)
 
 static void convert(const struct conf_text *t, config_setting_t *from, struct node *ret);
 
-static void convert_items(const struct conf_text *t, config_setting_t *from, struct node *ret)
+static void convert_items(const struct conf_text *t, config_setting_t *from,
+			  struct node *ret)
 {
 	ret->n = (size_t)config_setting_length(from);
 	ret->items = must_calloc(ret->n ? ret->n : 1, sizeof *ret->items);
@@ -51,7 +52,8 @@ static void convert_items(const struct conf_text *t, config_setting_t *from, str
 		convert(t, config_setting_get_elem(from, (unsigned)i), &ret->items[i]);
 }
 
-static void convert_value(const struct conf_text *t, config_setting_t *from, struct node *ret)
+static void convert_value(const struct conf_text *t, config_setting_t *from,
+			  struct node *ret)
 {
 	switch (config_setting_type(from)) {
 	case CONFIG_TYPE_STRING:
@@ -86,13 +88,15 @@ static void convert(const struct conf_text *t, config_setting_t *from, struct no
 	unsigned line = config_setting_source_line(from);
 	const struct span *span = conf_text_span(t, line);
 
-	ret->name = config_setting_name(from) ? must_strdup(config_setting_name(from)) : NULL;
+	ret->name =
+		config_setting_name(from) ? must_strdup(config_setting_name(from)) : NULL;
 	ret->file = must_strdup(span->file);
 	ret->line = line ? line - span->first + span->line : 1;	/* 0: the root */
 	convert_value(t, from, ret);
 }
 
-bool conf_file_parse(const struct conf_text *t, struct node *ret_root, struct buf *ret_why)
+bool conf_file_parse(const struct conf_text *t, struct node *ret_root,
+		     struct buf *ret_why)
 {
 	struct buf text = { 0 };
 	config_t config;
@@ -108,8 +112,8 @@ bool conf_file_parse(const struct conf_text *t, struct node *ret_root, struct bu
 		unsigned line = (unsigned)config_error_line(&config);
 		const struct span *span = conf_text_span(t, line);
 
-		buf_printf(ret_why, "%s:%u: %s\n", span->file, line - span->first + span->line,
-			   config_error_text(&config));
+		buf_printf(ret_why, "%s:%u: %s\n", span->file,
+			   line - span->first + span->line, config_error_text(&config));
 	}
 	config_destroy(&config);
 	buf_done(&text);

@@ -17,7 +17,8 @@ static bool canonical_inet(struct text t, struct buf *out)
 	char host[INET6_ADDRSTRLEN] = "";
 	uint64_t port;
 
-	if (!colon || !count_parse(text_from(t, colon + 1), &port) || port < 1 || port > 65535)
+	if (!colon || !count_parse(text_from(t, colon + 1), &port) || port < 1 ||
+	    port > 65535)
 		return false;
 
 	struct text name = text_before(t, colon);
@@ -41,8 +42,10 @@ static const char *canonical_address(const char *address, struct buf *out)
 	struct text t = text_of(address);
 
 	if (text_starts(t, TEXT("inet:")))
-		return canonical_inet(text_skip(t, strlen("inet:")), out) ? NULL :
-		       "wants an IP address and a port: \"inet:127.0.0.1:8999\", \"inet:[::1]:8999\"";
+		return canonical_inet(text_skip(t, strlen("inet:")), out)
+			       ? NULL
+			       : "wants an IP address and a port: "
+				 "\"inet:127.0.0.1:8999\", \"inet:[::1]:8999\"";
 	if (!text_starts(t, TEXT("unix:/")))
 		return "wants \"unix:/path\" or \"inet:ADDRESS:PORT\"";
 	if (t.n - strlen("unix:") >= sizeof((struct sockaddr_un *)NULL)->sun_path)
@@ -51,7 +54,8 @@ static const char *canonical_address(const char *address, struct buf *out)
 	return NULL;
 }
 
-static void check_protocol(struct conf *c, const struct node *group, struct listener_block *b)
+static void check_protocol(struct conf *c, const struct node *group,
+			   struct listener_block *b)
 {
 	const struct node *where = node_find(group, "protocol");
 
@@ -65,16 +69,18 @@ static void check_protocol(struct conf *c, const struct node *group, struct list
 	}
 	if (b->s.max_request == 0)
 		b->s.max_request = b->s.protocol->max_request;
-	if (b->s.idle_timeout == UINT64_MAX)	/* tcp: a closed connection costs Postfix a second */
+	if (b->s.idle_timeout == UINT64_MAX)	/* reconnecting costs a tcp: client 1 s */
 		b->s.idle_timeout = b->s.protocol == &tcp_table ? 0 : 60 * 1000;
 	if (b->s.protocol->names_map && b->s.map)
-		conf_error(c, node_find(group, "map"), "map: %s clients name the map themselves",
-			   b->protocol);
+		conf_error(c, node_find(group, "map"),
+			   "map: %s clients name the map themselves", b->protocol);
 	if (!b->s.protocol->names_map && !b->s.map)
-		conf_error(c, group, "map is missing: %s clients cannot name it", b->protocol);
+		conf_error(c, group, "map is missing: %s clients cannot name it",
+			   b->protocol);
 }
 
-static void check_address(struct conf *c, const struct node *group, const struct listener_block *b)
+static void check_address(struct conf *c, const struct node *group,
+			  const struct listener_block *b)
 {
 	static const char *const of_unix[] = { "owner", "group", "mode" };
 	const struct node *where = node_find(group, "address");
@@ -92,12 +98,14 @@ static void check_address(struct conf *c, const struct node *group, const struct
 		buf_clear(&other);
 		if (l->address && !canonical_address(l->address, &other) &&
 		    text_eq(buf_view(&other), buf_view(&address)))
-			conf_error(c, where, "address: a second listener on %s", b->s.address);
+			conf_error(c, where, "address: a second listener on %s",
+				   b->s.address);
 	}
 	for (size_t i = 0; i < sizeof of_unix / sizeof *of_unix; i++)
-		if (text_starts(text_of(b->s.address), TEXT("inet:")) && node_find(group, of_unix[i]))
-			conf_error(c, node_find(group, of_unix[i]), "%s is for unix: addresses",
-				   of_unix[i]);
+		if (text_starts(text_of(b->s.address), TEXT("inet:")) &&
+		    node_find(group, of_unix[i]))
+			conf_error(c, node_find(group, of_unix[i]),
+				   "%s is for unix: addresses", of_unix[i]);
 	buf_done(&address);
 	buf_done(&other);
 }
@@ -117,7 +125,8 @@ static void read_listener(struct conf *c, const struct node *group)
 	b.s.fingerprint = buf_take(&fingerprint);
 
 	struct settings *s = c->settings;
-	s->listeners = must(realloc(s->listeners, (s->n_listeners + 1) * sizeof *s->listeners));
+	s->listeners =
+		must(realloc(s->listeners, (s->n_listeners + 1) * sizeof *s->listeners));
 	s->listeners[s->n_listeners] = must_calloc(1, sizeof b.s);
 	*s->listeners[s->n_listeners++] = b.s;
 	b.s = (struct listener_settings){ 0 };
@@ -131,7 +140,7 @@ void conf_listeners(struct conf *c)
 
 	for (size_t i = 0; i < n; i++)
 		read_listener(c, &groups[i]);
-	if (list && list->n == 0)
+	if (list && list->type == NODE_LIST && list->n == 0)
 		conf_error(c, list, "listeners: there must be one");
 }
 
@@ -147,8 +156,8 @@ void conf_listeners_check(struct conf *c)
 			nearest_try(&nearest, c->settings->maps[m]->name);
 		nearest_hint(&nearest, &hint);
 		if (l->map && !conf_map_find(c, l->map))
-			conf_error(c, node_find(group, "map"), "there is no map \"%s\"%s", l->map,
-				   buf_cstr(&hint));
+			conf_error(c, node_find(group, "map"), "there is no map \"%s\"%s",
+				   l->map, buf_cstr(&hint));
 		buf_done(&hint);
 	}
 }

@@ -31,8 +31,10 @@ static struct strings copy_strings(const struct strings *from)
 static struct key_settings copy_keys(const struct key_settings *from)
 {
 	return (struct key_settings){
-		must_strdup(from->recipient_delimiter), copy_strings(&from->local_domains),
-		copy_strings(&from->propagate), from->owner_request_special,
+		must_strdup(from->recipient_delimiter),
+		copy_strings(&from->local_domains),
+		copy_strings(&from->propagate),
+		from->owner_request_special,
 	};
 }
 
@@ -54,18 +56,21 @@ static const char *choose_kind(struct conf *c, const struct node *root, const ch
 {
 	enum search_kind named_kind = SEARCH_EXACT;
 	const char *class = NULL;
-	bool is_named = search_defaults(text_of(name), &named_kind, &rules->parents, &class);
+	bool is_named =
+		search_defaults(text_of(name), &named_kind, &rules->parents, &class);
 	struct buf words = { 0 };
 
 	rules->kind = named_kind;
 	if (b->search && !search_kind_parse(text_of(b->search), &rules->kind)) {
 		name_kinds(text_of(b->search), &words);
-		conf_error(c, node_find(root, "search"), "search: \"%s\" is none of %s", b->search,
-			   buf_cstr(&words));
+		conf_error(c, node_find(root, "search"), "search: \"%s\" is none of %s",
+			   b->search, buf_cstr(&words));
 	} else if (!b->search && !is_named && !node_find(root, "search")) {
 		name_kinds(TEXT(""), &words);
-		conf_error(c, root, "search is missing: \"%s\" is no parameter of Postfix that would tell; "
-			   "one of %s", name, buf_cstr(&words));
+		conf_error(c, root,
+			   "search is missing: \"%s\" is no parameter of Postfix that "
+			   "would tell; one of %s",
+			   name, buf_cstr(&words));
 	}
 	if (!is_named || rules->kind != named_kind)
 		rules->parents = kinds[rules->kind].otherwise;
@@ -77,15 +82,16 @@ static const char *choose_kind(struct conf *c, const struct node *root, const ch
 	return class;
 }
 
-static void choose_parents(struct conf *c, const struct node *root, const struct map_block *b,
-			   struct search_rules *rules)
+static void choose_parents(struct conf *c, const struct node *root,
+			   const struct map_block *b, struct search_rules *rules)
 {
 	if (b->parents == UINT_MAX)
 		return;
 	rules->parents = (enum parent_style)b->parents;
 	if (!kinds[rules->kind].has_parents)
-		conf_error(c, node_find(root, "parent_domain_style"), "parent_domain_style: search = \"%s\" "
-			   "tries no parent domains", search_kind_name(rules->kind));
+		conf_error(c, node_find(root, "parent_domain_style"),
+			   "parent_domain_style: search = \"%s\" tries no parent domains",
+			   search_kind_name(rules->kind));
 }
 
 static void make_rules(struct conf *c, const struct node *root, const char *name,
@@ -118,8 +124,9 @@ static void fingerprint(struct map_settings *m)
 	const struct search_rules *r = &m->rules;
 	struct buf text = { 0 };
 
-	buf_printf(&text, "name=%s\nsearch=%s\nparents=%d\npropagate=%d\nowner=%d\ndelimiter=", m->name,
-		   search_kind_name(r->kind), (int)r->parents, r->propagate,
+	buf_printf(&text,
+		   "name=%s\nsearch=%s\nparents=%d\npropagate=%d\nowner=%d\ndelimiter=",
+		   m->name, search_kind_name(r->kind), (int)r->parents, r->propagate,
 		   r->owner_request_special);
 	buf_escaped(&text, r->recipient_delimiter);
 	for (size_t i = 0; i < r->n_local_domains; i++) {
@@ -138,10 +145,10 @@ static void read_tables(struct conf *c, struct map_settings *m, const struct nod
 		{ .rows = table_rows, .refuse = "belongs into each of the tables" },
 		{ 0 },
 	};
-	const struct node *groups;
+	const struct node *list = node_find(root, "tables"), *groups;
 	size_t n;
 
-	if (!node_find(root, "tables")) {
+	if (!list) {
 		conf_tables(c, m, root, map_rows);
 		return;
 	}
@@ -149,8 +156,8 @@ static void read_tables(struct conf *c, struct map_settings *m, const struct nod
 	n = conf_blocks(c, root, "tables", &groups);
 	for (size_t i = 0; i < n; i++)
 		conf_tables(c, m, &groups[i], NULL);
-	if (node_find(root, "tables")->n == 0)
-		conf_error(c, node_find(root, "tables"), "tables: there must be one");
+	if (list->type == NODE_LIST && list->n == 0)
+		conf_error(c, list, "tables: there must be one");
 }
 
 void conf_map(struct conf *c, const char *name, const struct node *root)
@@ -161,7 +168,8 @@ void conf_map(struct conf *c, const char *name, const struct node *root)
 
 	m->name = must_strdup(name);
 	for (size_t i = 0; i < root->n; i++) {
-		const struct option_row *row = option_find(map_rows, text_of(root->items[i].name));
+		const struct option_row *row =
+			option_find(map_rows, text_of(root->items[i].name));
 
 		if (row && row->type != OPTION_BLOCKS)
 			conf_set(c, &root->items[i], row, &b);
@@ -182,7 +190,17 @@ const struct map_settings *conf_map_find(const struct conf *c, const char *name)
 	return NULL;
 }
 
-/* A domain map answers at once and for itself, or the tables that ask it could wait in a ring. */
+/* Whoever asks a domain map never waits for it to look a domain up. */
+static bool knows_foreign(const struct table_settings *t)
+{
+	return t->mode == TABLE_MIRROR && t->on_miss == ON_MISS_NOTFOUND &&
+	       t->stale_miss == STALE_MISS_NOTFOUND;
+}
+
+/*
+ * A domain map answers at once and for itself, or the tables that ask it could wait in
+ * a ring.
+ */
 static void check_domain_map(struct conf *c, const struct node *where, const char *name)
 {
 	const struct map_settings *m = conf_map_find(c, name);
@@ -193,16 +211,20 @@ static void check_domain_map(struct conf *c, const struct node *where, const cha
 		nearest_try(&nearest, c->settings->maps[i]->name);
 	nearest_hint(&nearest, &hint);
 	if (!m)
-		conf_error(c, where, "domains: there is no map \"%s\"%s", name, buf_cstr(&hint));
+		conf_error(c, where, "domains: there is no map \"%s\"%s", name,
+			   buf_cstr(&hint));
 	else if (m->rules.kind != SEARCH_DOMAIN && m->rules.kind != SEARCH_EXACT)
-		conf_error(c, where, "domains: the map \"%s\" holds no domains: its search is \"%s\"",
-			   name, search_kind_name(m->rules.kind));
+		conf_error(c, where, "domains: the map \"%s\" holds no domains: its "
+			   "search is \"%s\"", name, search_kind_name(m->rules.kind));
 	for (size_t i = 0; m && i < m->n_tables; i++) {
 		if (m->tables[i]->domains)
-			conf_error(c, where, "domains: the map \"%s\" asks a domain map itself", name);
-		if (m->tables[i]->mode != TABLE_MIRROR)
-			conf_note(c, where, "domains: the map \"%s\" knows a domain only after it was asked: "
-				  "mode = \"mirror\" is better", name);
+			conf_error(c, where,
+				   "domains: the map \"%s\" asks a domain map itself",
+				   name);
+		if (!knows_foreign(m->tables[i]))
+			conf_note(c, where, "domains: the map \"%s\" calls a domain foreign at "
+				  "once, and in an outage, only with mode = \"mirror\", on_miss "
+				  "and stale_miss = \"notfound\"", name);
 	}
 	buf_done(&hint);
 }
@@ -215,7 +237,8 @@ void conf_maps_check(struct conf *c)
 
 		buf_printf(&file, "%s/%s.conf", c->daemon.maps_directory, m->name);
 		for (size_t t = 0; t < m->n_tables; t++) {
-			struct node where = { .file = (char *)buf_cstr(&file), .line = m->tables[t]->line };
+			struct node where = { .file = (char *)buf_cstr(&file),
+					      .line = m->tables[t]->line };
 
 			if (m->tables[t]->domains)
 				check_domain_map(c, &where, m->tables[t]->domains);

@@ -8,8 +8,32 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* A map's file is walked once for each of its tables, so the same thing may be said twice. */
-static void say(struct buf *out, const struct node *where, const char *format, va_list args)
+/* Is `line`, with its newline, in `lines` already? */
+static bool is_said(struct text lines, struct text line)
+{
+	while (lines.n) {
+		const char *end = text_chr(lines, '\n');
+
+		if (text_starts(lines, line))
+			return true;
+		lines = end ? text_from(lines, end + 1) : TEXT("");
+	}
+	return false;
+}
+
+/* What files hold may hold line breaks; a message is one line. */
+static void add_printable(struct buf *out, struct text t)
+{
+	for (size_t i = 0; i < t.n; i++)
+		if ((unsigned char)t.p[i] < ' ' || t.p[i] == 0x7f)
+			buf_printf(out, "\\x%02x", (unsigned)t.p[i]);
+		else
+			buf_byte(out, t.p[i]);
+}
+
+/* Once: a map's file is walked for each of its tables. */
+static void say(struct buf *out, const struct node *where, const char *format,
+		va_list args)
 {
 	struct buf line = { 0 };
 	char message[1024];
@@ -17,8 +41,11 @@ static void say(struct buf *out, const struct node *where, const char *format, v
 	if (!out)
 		return;
 	vsnprintf(message, sizeof message, format, args);
-	buf_printf(&line, "%s:%u: %s\n", where->file, where->line, message);
-	if (!out->n || !memmem(out->p, out->n, line.p, line.n))
+	add_printable(&line, text_of(where->file));
+	buf_printf(&line, ":%u: ", where->line);
+	add_printable(&line, text_of(message));
+	buf_byte(&line, '\n');
+	if (!is_said(buf_view(out), buf_view(&line)))
 		buf_text(out, buf_view(&line));
 	buf_done(&line);
 }
@@ -65,8 +92,8 @@ static bool strings_of(const struct node *list, struct text *ret_items)
 	return true;
 }
 
-static bool parse_item(struct conf *c, const struct node *item, const struct option_row *row,
-		       void *field, struct buf *why)
+static bool parse_item(struct conf *c, const struct node *item,
+		       const struct option_row *row, void *field, struct buf *why)
 {
 	bool is_word = item->type == NODE_WORD;
 	bool is_good = false;
@@ -82,12 +109,14 @@ static bool parse_item(struct conf *c, const struct node *item, const struct opt
 			buf_printf(why, "wants %s", option_wants(row->type));
 		free(items);
 	} else {
-		is_good = option_parse(row, text_of(item->text), is_word ? NULL : c->dir, field, why);
+		is_good = option_parse(row, text_of(item->text), is_word ? NULL : c->dir,
+				       field, why);
 	}
 	return is_good;
 }
 
-void conf_set(struct conf *c, const struct node *item, const struct option_row *row, void *block)
+void conf_set(struct conf *c, const struct node *item, const struct option_row *row,
+	      void *block)
 {
 	struct buf why = { 0 };
 
@@ -120,8 +149,8 @@ static struct option_row with_size(const struct option_row *row)
 	return r;
 }
 
-static void set_option(struct conf *c, const struct node *item, const struct option_row *row,
-		       struct options *options)
+static void set_option(struct conf *c, const struct node *item,
+		       const struct option_row *row, struct options *options)
 {
 	struct option_row r = with_size(row);
 	union field field = { 0 };
@@ -173,7 +202,8 @@ static void unknown(struct conf *c, const struct node *item, const struct target
 	}
 
 	for (; targets->rows; targets++)
-		for (const struct option_row *r = targets->rows; r->name && !targets->refuse; r++)
+		for (const struct option_row *r = targets->rows;
+		     r->name && !targets->refuse; r++)
 			nearest_try(&nearest, r->name);
 	if (hint.n == 0)
 		nearest_hint(&nearest, &hint);
@@ -181,7 +211,8 @@ static void unknown(struct conf *c, const struct node *item, const struct target
 	buf_done(&hint);
 }
 
-static void apply_item(struct conf *c, const struct node *item, const struct target *targets)
+static void apply_item(struct conf *c, const struct node *item,
+		       const struct target *targets)
 {
 	const struct option_row *row = NULL;
 	const struct target *t = targets;
@@ -193,7 +224,8 @@ static void apply_item(struct conf *c, const struct node *item, const struct tar
 	else if (!row && item->text)
 		conf_option_set(t->options, item->name, item->text);
 	else if (!row)
-		conf_error(c, item, "%s: a driver program takes only single values", item->name);
+		conf_error(c, item, "%s: a driver program takes only single values",
+			   item->name);
 	else if (t->refuse)
 		conf_error(c, item, "%s %s", item->name, t->refuse);
 	else if (t->options)
@@ -208,11 +240,12 @@ void conf_apply(struct conf *c, const struct node *group, const struct target *t
 		apply_item(c, &group->items[i], targets);
 }
 
-void conf_complete(struct conf *c, const struct node *group, const struct option_row *rows,
-		   struct options *options)
+void conf_complete(struct conf *c, const struct node *group,
+		   const struct option_row *rows, struct options *options)
 {
 	for (const struct option_row *r = rows; r && r->name; r++) {
-		if (node_find(group, r->name) || (options && conf_option_get(options, r->name)))
+		if (node_find(group, r->name) ||
+		    (options && conf_option_get(options, r->name)))
 			continue;
 		if (r->flags & OPTION_REQUIRED)
 			conf_error(c, group, "%s is missing: %s", r->name, r->help);
@@ -246,7 +279,8 @@ void conf_option_set(struct options *options, const char *name, const char *valu
 	options->list = must(realloc(options->list, (i + 1) * sizeof *options->list));
 	for (; i > 0 && strcmp(options->list[i - 1].name, name) > 0; i--)
 		options->list[i] = options->list[i - 1];
-	options->list[i] = (struct driver_option){ must_strdup(name), must_strdup(value) };
+	options->list[i] =
+		(struct driver_option){ must_strdup(name), must_strdup(value) };
 	options->n++;
 }
 
@@ -286,8 +320,9 @@ void conf_options_print(const struct options *options, struct buf *out)
 
 bool conf_is_name(struct text name)
 {
-	static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-				      "0123456789_.-";
+	static const char allowed[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+		"0123456789_.-";
 
 	for (size_t i = 0; i < name.n; i++)
 		if (!name.p[i] || !strchr(allowed, name.p[i]))

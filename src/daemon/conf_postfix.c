@@ -13,8 +13,8 @@ static bool is_postfix(const struct option_row *rows, const char *name)
 	return row && row->flags & OPTION_POSTFIX;
 }
 
-static void add_item(struct node *group, enum node_type type, const char *name, const char *text,
-		     unsigned line)
+static void add_item(struct node *group, enum node_type type, const char *name,
+		     const char *text, unsigned line)
 {
 	group->items = must(realloc(group->items, (group->n + 1) * sizeof *group->items));
 	group->items[group->n++] = (struct node){
@@ -23,10 +23,11 @@ static void add_item(struct node *group, enum node_type type, const char *name, 
 	};
 }
 
-static void unsupported(struct conf *c, const struct driver_kind *kind, const struct node *where,
-			const char *name)
+static void unsupported(struct conf *c, const struct driver_kind *kind,
+			const struct node *where, const char *name)
 {
-	const struct option_row *const tables[] = { kind->source_rows, kind->table_rows, table_rows };
+	const struct option_row *const tables[] = { kind->source_rows, kind->table_rows,
+						    table_rows };
 	struct nearest nearest = { .name = text_of(name) };
 	struct buf hint = { 0 };
 
@@ -35,8 +36,8 @@ static void unsupported(struct conf *c, const struct driver_kind *kind, const st
 			if (r->flags & OPTION_POSTFIX)
 				nearest_try(&nearest, r->name);
 	nearest_hint(&nearest, &hint);
-	conf_error(c, where, "parameter \"%s\" is not supported for %s: tables%s", name, kind->name,
-		   buf_cstr(&hint));
+	conf_error(c, where, "parameter \"%s\" is not supported for %s: tables%s", name,
+		   kind->name, buf_cstr(&hint));
 	buf_done(&hint);
 }
 
@@ -49,30 +50,34 @@ static void deal(struct conf *c, const struct driver_kind *kind, const struct cf
 
 		if (is_postfix(kind->source_rows, e->name))
 			add_item(source, NODE_WORD, e->name, e->value, e->line);
-		else if (is_postfix(kind->table_rows, e->name) || is_postfix(table_rows, e->name))
+		else if (is_postfix(kind->table_rows, e->name) ||
+			 is_postfix(table_rows, e->name))
 			add_item(table, NODE_WORD, e->name, e->value, e->line);
 		else
-			unsupported(c, kind, &(struct node){ .file = source->file, .line = e->line },
-				    e->name);
+			unsupported(
+				c, kind,
+				&(struct node){ .file = source->file, .line = e->line },
+				e->name);
 	}
 }
 
 /*
- * Find a source with these settings, or add it. It is named after the setting that identifies
- * it, "sqlite:/var/mail.sqlite"; another one with that name gets "#2".
+ * Find a source with these settings, or add it. It is named after the setting that
+ * identifies it, "sqlite:/var/mail.sqlite"; another one with that name gets "#2".
  */
-static const struct source_settings *share_source(struct conf *c, const struct driver_kind *kind,
-						  struct node *group)
+static const struct source_settings *
+share_source(struct conf *c, const struct driver_kind *kind, struct node *group)
 {
 	struct settings *all = c->settings;
-	const struct node *id = node_find(group, kind->source_rows[0].name);
+	const struct node *item = node_find(group, kind->source_rows[0].name);
+	const char *id = item ? item->text : "";
 	struct buf name = { 0 };
 
 	add_item(group, NODE_STRING, "driver", kind->name, group->line);
 	add_item(group, NODE_STRING, "name", "", group->line);
 	for (unsigned i = 1;; i++) {
 		buf_clear(&name);
-		buf_printf(&name, "%s:%s", kind->name, id ? id->text : "");
+		buf_printf(&name, "%s:%s", kind->name, id);
 		if (i > 1)
 			buf_printf(&name, "#%u", i);
 		free(group->items[group->n - 1].text);
@@ -110,19 +115,25 @@ bool conf_postfix(struct conf *c, const struct node *where, struct text name,
 		buf_text(&path, text_from(name, colon + 1));
 	}
 	if (!kind)
-		conf_error(c, where, "postfix_table: there is no driver here for \"%.*s\"",
+		conf_error(c, where,
+			   "postfix_table: there is no driver here for \"%.*s\"",
 			   (int)whole.n, whole.p);
 	else if (*buf_cstr(&path) != '/')
-		conf_error(c, where, "postfix_table: the path in \"%.*s\" must begin with '/'",
+		conf_error(c, where,
+			   "postfix_table: the path in \"%.*s\" must begin with '/'",
 			   (int)whole.n, whole.p);
 	else if (!cf_read(path.p, &cf, &why))
 		conf_error(c, where, "postfix_table: %s", buf_cstr(&why));
 	else
 		is_good = true;
 	if (is_good) {
-		struct node source = { .type = NODE_GROUP, .file = must_strdup(path.p), .line = 1 };
+		struct node source = { .type = NODE_GROUP,
+				       .file = must_strdup(path.p),
+				       .line = 1 };
 
-		*ret_rest = (struct node){ .type = NODE_GROUP, .file = must_strdup(path.p), .line = 1 };
+		*ret_rest = (struct node){ .type = NODE_GROUP,
+					   .file = must_strdup(path.p),
+					   .line = 1 };
 		deal(c, kind, &cf, &source, ret_rest);
 		*ret_source = share_source(c, kind, &source);
 		node_done(&source);

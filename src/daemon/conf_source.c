@@ -63,7 +63,8 @@ static char *find_program(const struct conf *c, const struct driver_kind *kind)
 	return buf_take(&path);
 }
 
-static void check_driver(struct conf *c, const struct node *group, struct source_settings *s)
+static void check_driver(struct conf *c, const struct node *group,
+			 struct source_settings *s)
 {
 	const struct driver_kind *kind = driver_kind_find(text_of(s->driver));
 	const struct node *where = node_find(group, "driver");
@@ -80,9 +81,11 @@ static void check_driver(struct conf *c, const struct node *group, struct source
 		nearest_try(&nearest, driver_kinds[i]->name);
 	nearest_hint(&nearest, &hint);
 	if (!s->program)
-		conf_error(c, where, "unknown driver \"%s\"%s", s->driver, buf_cstr(&hint));
+		conf_error(c, where, "unknown driver \"%s\"%s", s->driver,
+			   buf_cstr(&hint));
 	else if (!is_program(s->program))
-		conf_error(c, where, "driver: there is no program %s that may be started", s->program);
+		conf_error(c, where, "driver: there is no program %s that may be started",
+			   s->program);
 	buf_done(&hint);
 }
 
@@ -100,7 +103,8 @@ struct source_settings *conf_source_add(struct conf *c, const struct node *group
 {
 	struct source_settings *s = must_calloc(1, sizeof *s);
 	const struct node *driver = node_find(group, "driver");
-	const struct driver_kind *kind = driver_kind_find(text_of(driver ? driver->text : NULL));
+	const struct driver_kind *kind =
+		driver_kind_find(text_of(driver ? driver->text : NULL));
 	const struct target targets[] = {
 		{ .rows = source_rows, .block = s },
 		{ .rows = kind ? kind->source_rows : NULL, .options = &s->options },
@@ -114,7 +118,8 @@ struct source_settings *conf_source_add(struct conf *c, const struct node *group
 	conf_complete(c, group, kind ? kind->source_rows : NULL, &s->options);
 	check_driver(c, group, s);
 	fingerprint(s);
-	all->sources = must(realloc(all->sources, (all->n_sources + 1) * sizeof *all->sources));
+	all->sources =
+		must(realloc(all->sources, (all->n_sources + 1) * sizeof *all->sources));
 	all->sources[all->n_sources++] = s;
 	return s;
 }
@@ -129,10 +134,13 @@ void conf_sources(struct conf *c)
 
 		if (name && name->type == NODE_STRING) {
 			if (!conf_is_name(text_of(name->text)))
-				conf_error(c, name, "name: \"%s\" is not made of letters, digits, "
-					   "'_', '.', '-'", name->text);
+				conf_error(c, name,
+					   "name: \"%s\" is not made of letters, digits, "
+					   "'_', '.', '-'",
+					   name->text);
 			if (conf_source_find(c, name->text))
-				conf_error(c, name, "name: a second source \"%s\"", name->text);
+				conf_error(c, name, "name: a second source \"%s\"",
+					   name->text);
 		}
 		conf_source_add(c, &groups[i]);
 	}

@@ -37,8 +37,8 @@ static void query_of_old(struct options *options)
 	struct buf query = { 0 };
 
 	if (field && table && where && !conf_option_get(options, "query")) {
-		buf_printf(&query, "SELECT %s FROM %s WHERE %s='%%s' %s", field, table, where,
-			   more ? more : "");
+		buf_printf(&query, "SELECT %s FROM %s WHERE %s='%%s' %s", field, table,
+			   where, more ? more : "");
 		conf_option_set(options, "query", buf_cstr(&query));
 	}
 	buf_done(&query);
@@ -58,7 +58,8 @@ static void check_query(struct table_draft *d, const char *query)
 	} else {
 		d->block.s.needs = needs_both(d->block.s.needs, sql_needs(sql));
 		if (sql_unbound(sql))
-			conf_note(d->conf, where, "query: %s: keys are escaped, not bound; write '%%s'",
+			conf_note(d->conf, where,
+				  "query: %s: keys are escaped, not bound; write '%%s'",
 				  sql_unbound(sql));
 	}
 	sql_free(sql);
@@ -74,12 +75,15 @@ static void sqlite_finish(struct table_draft *d)
 	const char *query = conf_option_get(options, "query");
 	if (query)
 		check_query(d, query);
-	else if (!node_find(d->group, "query") && !(d->postfix && node_find(d->postfix, "query")))
-		conf_error(d->conf, table_where(d, ""), "query is missing, or select_field, table "
+	else if (!node_find(d->group, "query") &&
+		 !(d->postfix && node_find(d->postfix, "query")))
+		conf_error(d->conf, table_where(d, ""),
+			   "query is missing, or select_field, table "
 			   "and where_field");
 	if (d->block.s.mode == TABLE_MIRROR && !conf_option_get(options, "scan_query") &&
 	    !node_find(d->group, "scan_query"))
-		conf_error(d->conf, table_where(d, "mode"), "mode = \"mirror\" wants a scan_query");
+		conf_error(d->conf, table_where(d, "mode"),
+			   "mode = \"mirror\" wants a scan_query");
 }
 
 const struct driver_kind driver_sqlite = {

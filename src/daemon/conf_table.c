@@ -25,7 +25,8 @@ static void check_templates(struct table_draft *d)
 	struct table_settings *s = &d->block.s;
 	struct buf why = { 0 };
 
-	s->result_format = template_new(text_of(d->block.result_format), TEMPLATE_RESULT, &why);
+	s->result_format =
+		template_new(text_of(d->block.result_format), TEMPLATE_RESULT, &why);
 	if (s->result_format)
 		s->needs = needs_both(s->needs, template_needs(s->result_format));
 	else
@@ -36,7 +37,8 @@ static void check_templates(struct table_draft *d)
 	if (*d->block.domain) {
 		s->domain = domain_list_new(text_of(d->block.domain), &why);
 		if (!s->domain)
-			conf_error(d->conf, table_where(d, "domain"), "domain: %s", buf_cstr(&why));
+			conf_error(d->conf, table_where(d, "domain"), "domain: %s",
+				   buf_cstr(&why));
 	}
 	buf_done(&why);
 }
@@ -51,7 +53,8 @@ static void fold_expected(struct table_draft *d)
 		struct buf key = { 0 };
 
 		if (!fold(text_of(expect->list[i]), &key))
-			conf_error(d->conf, table_where(d, "expect"), "expect: not UTF-8");
+			conf_error(d->conf, table_where(d, "expect"),
+				   "expect: not UTF-8");
 		keys[i].n = key.n;
 		keys[i].p = buf_take(&key);
 	}
@@ -67,17 +70,21 @@ static void check_ages(struct table_draft *d)
 	if (s->mode != TABLE_MIRROR)
 		return;
 	if (!is_given)
-		s->max_age = 3 * s->refresh < MAX_AGE_LEAST ? MAX_AGE_LEAST : 3 * s->refresh;
+		s->max_age =
+			3 * s->refresh < MAX_AGE_LEAST ? MAX_AGE_LEAST : 3 * s->refresh;
 	if (!is_given && s->max_age > s->stale_max)
 		s->max_age = s->stale_max;
 	if (s->stale_max < s->refresh)
 		conf_error(d->conf, table_where(d, "stale_max"),
-			   "stale_max: shorter than refresh, so that every copy would expire");
+			   "stale_max: shorter than refresh, so that every copy would "
+			   "expire");
 	else if (s->max_age < s->refresh)
 		conf_error(d->conf, table_where(d, "max_age"),
-			   "max_age: shorter than refresh, so that every copy would go stale");
+			   "max_age: shorter than refresh, so that every copy would go "
+			   "stale");
 	else if (s->max_age > s->stale_max)
-		conf_error(d->conf, table_where(d, "max_age"), "max_age: longer than stale_max");
+		conf_error(d->conf, table_where(d, "max_age"),
+			   "max_age: longer than stale_max");
 }
 
 static bool asks_domains(const struct table_settings *s)
@@ -92,17 +99,18 @@ static void check_effects(struct table_draft *d)
 	const struct table_settings *s = &d->block.s;
 
 	if (asks_domains(s) && !s->domains)
-		conf_error(d->conf, table_where(d, s->on_miss == ON_MISS_DOMAIN ? "on_miss" : "stale_miss"),
-			   "domains is missing: the name of the map of our domains");
+		conf_error(d->conf, table_where(d, "mode"), "domains is missing: the name of the map of our domains");
 	if (s->mode == TABLE_MIRROR && s->domains && !asks_domains(s))
-		conf_note(d->conf, table_where(d, "domains"),
-			  "domains: no effect without on_miss or stale_miss = \"domain\"");
+		conf_note(d->conf, table_where(d, "domains"), "domains: no effect without "
+			  "on_miss or stale_miss = \"domain\"");
 	for (size_t i = 0; s->mode == TABLE_DEMAND && i < d->group->n; i++) {
 		const struct node *item = &d->group->items[i];
-		const struct option_row *row = option_find(table_rows, text_of(item->name));
+		const struct option_row *row =
+			option_find(table_rows, text_of(item->name));
 
 		if (row && row->flags & OPTION_MIRROR)
-			conf_note(d->conf, item, "%s: no effect without mode = \"mirror\"", row->name);
+			conf_note(d->conf, item,
+				  "%s: no effect without mode = \"mirror\"", row->name);
 	}
 }
 
@@ -146,7 +154,8 @@ static void table_finish(struct table_draft *d, struct map_settings *map)
 
 	*table = *s;
 	*s = (struct table_settings){ 0 };
-	map->tables = must(realloc(map->tables, (map->n_tables + 1) * sizeof *map->tables));
+	map->tables =
+		must(realloc(map->tables, (map->n_tables + 1) * sizeof *map->tables));
 	map->tables[map->n_tables++] = table;
 }
 
@@ -168,15 +177,16 @@ static const struct source_settings *find_source(struct conf *c, const struct no
 			nearest_try(&nearest, c->settings->sources[i]->name);
 	nearest_hint(&nearest, &hint);
 	if (!source)
-		conf_error(c, name, "there is no source \"%s\"%s", name->text, buf_cstr(&hint));
+		conf_error(c, name, "there is no source \"%s\"%s", name->text,
+			   buf_cstr(&hint));
 	buf_done(&hint);
 	return source;
 }
 
 /* One table: from `group` alone, or with what a Postfix table file says. */
 static void add_table(struct conf *c, struct map_settings *map, const struct node *group,
-		      const struct option_row *outer, const struct source_settings *source,
-		      const struct node *postfix)
+		      const struct option_row *outer,
+		      const struct source_settings *source, const struct node *postfix)
 {
 	struct table_draft d = { .conf = c, .group = group, .postfix = postfix };
 	struct options *options = &d.block.s.options;
@@ -189,15 +199,15 @@ static void add_table(struct conf *c, struct map_settings *map, const struct nod
 		{ .rows = outer ? outer : map_rows,
 		  .refuse = outer ? NULL : "belongs to the map, outside of its tables" },
 		{ .rows = d.kind ? d.kind->table_rows : NULL,
-		  .options = options },		/* of a program we do not know: anything */
+		  .options = options }, /* of a program we do not know: anything */
 		{ 0 },
 	};
 	conf_apply(c, group, targets);
 	for (size_t i = 0; postfix && i < postfix->n; i++)
 		if (node_find(group, postfix->items[i].name))
 			conf_error(c, node_find(group, postfix->items[i].name),
-				   "%s: %s:%u has it, too", postfix->items[i].name, postfix->file,
-				   postfix->items[i].line);
+				   "%s: %s:%u has it, too", postfix->items[i].name,
+				   postfix->file, postfix->items[i].line);
 	if (postfix) {
 		conf_apply(c, postfix, targets);
 		d.block.s.source = must_strdup(source->name);
@@ -222,7 +232,8 @@ void conf_tables(struct conf *c, struct map_settings *map, const struct node *gr
 		return;
 	}
 	if (list->type != NODE_STRING || text_trim(names).n == 0)
-		conf_error(c, list, "postfix_table: wants \"sqlite:/path/x.cf\", as in main.cf");
+		conf_error(c, list,
+			   "postfix_table: wants \"sqlite:/path/x.cf\", as in main.cf");
 	while (list->type == NODE_STRING && text_next(&names, LIST_SEPARATORS, &name)) {
 		const struct source_settings *source;
 		struct node rest = { 0 };

@@ -9,7 +9,7 @@
 #define FILE_MAX (1 << 20)
 #define WHOLE_MAX (4 << 20)
 #define INCLUDE_DEPTH 10
-#define NO_INTEGER "0.0"	/* in place of a number that libconfig would wrap to 32 bits */
+#define NO_INTEGER "0.0" /* in place of a number that libconfig would wrap to 32 bits */
 
 /* One file on its way into the whole text. */
 struct scan {
@@ -120,36 +120,44 @@ static size_t scan_number(struct text in, size_t at, bool *ret_is_large)
 static bool scan_file(struct conf_text *whole, const char *path, unsigned depth,
 		      struct buf *ret_why);
 
+/* The name in `@include "name"` and where that ends; false: there is none. */
+static bool take_name(struct text in, size_t at, struct text *ret_name, size_t *ret_end)
+{
+	size_t from = run_of(in, at + strlen("@include"), " \t") + 1, end = from;
+
+	if (!is_in(in, from - 1, "\""))
+		return false;
+	while (end < in.n && in.p[end] != '"' && (unsigned char)in.p[end] >= ' ')
+		end++;
+	*ret_name = (struct text){ in.p + from, end - from };
+	*ret_end = end + 1;
+	return is_in(in, end, "\"");
+}
+
 /* `@include "name"`, at the beginning of a line. */
 static size_t scan_include(struct scan *s, size_t at)
 {
-	size_t open = run_of(s->in, at + strlen("@include"), " \t");
-	const char *close = open + 1 < s->in.n ? text_chr(text_skip(s->in, open + 1), '"') : NULL;
 	const char *slash = strrchr(s->path, '/');
-	struct buf path = { 0 };
+	struct buf path = { 0 }, why = { 0 };
+	struct text name;
+	size_t end;
 
-	if (!is_in(s->in, open, "\"") || !close) {
+	if (!take_name(s->in, at, &name, &end)) {
 		complain(s, at, "@include wants a file name in double quotes");
 		return s->in.n;
 	}
-	if (s->in.p[open + 1] != '/' && slash)
+	if (slash && !text_starts(name, TEXT("/")))
 		buf_add(&path, s->path, (size_t)(slash + 1 - s->path));
-	buf_add(&path, s->in.p + open + 1, (size_t)(close - s->in.p) - open - 1);
+	buf_text(&path, name);
 	if (s->depth == INCLUDE_DEPTH) {
 		complain(s, at, "files that include each other too deeply");
-	} else {
-		struct buf why = { 0 };
-
-		if (!scan_file(s->whole, buf_cstr(&path), s->depth + 1, &why)) {
-			complain(s, at, "in the file included here:");
-			buf_text(s->why, buf_view(&why));
-		}
-		buf_done(&why);
+	} else if (!scan_file(s->whole, buf_cstr(&path), s->depth + 1, &why)) {
+		complain(s, at, "in the file included here:");
+		buf_text(s->why, buf_view(&why));
 	}
 	buf_done(&path);
+	buf_done(&why);
 	buf_byte(&s->whole->text, '\n');
-
-	size_t end = (size_t)(close + 1 - s->in.p);
 	span_add(s, line_at(s->in, end));
 	return end;
 }
@@ -168,7 +176,8 @@ static size_t scan_token(struct scan *s, size_t at, bool *ret_is_large)
 
 	if (rest.p[0] == '"')
 		return scan_string(s, at);
-	if (rest.p[0] == '#' || text_starts(rest, TEXT("//")) || text_starts(rest, TEXT("/*")))
+	if (rest.p[0] == '#' || text_starts(rest, TEXT("//")) ||
+	    text_starts(rest, TEXT("/*")))
 		return scan_comment(s, at);
 	if (is_in(s->in, at + is_signed, DIGITS))
 		return scan_number(s->in, at, ret_is_large);
@@ -201,7 +210,8 @@ static bool scan_text(struct conf_text *whole, const char *path, struct text in,
 	check_characters(&s);
 	span_add(&s, 1);
 	while (s.is_good && s.at < in.n) {
-		if (text_starts(text_skip(in, s.at), TEXT("@include")) && begins_line(in, s.at)) {
+		if (text_starts(text_skip(in, s.at), TEXT("@include")) &&
+		    begins_line(in, s.at)) {
 			s.at = scan_include(&s, s.at);
 			continue;
 		}
@@ -239,7 +249,8 @@ bool conf_text_read(struct conf_text *t, const char *path, struct buf *ret_why)
 	return scan_file(t, path, 0, ret_why);
 }
 
-bool conf_text_take(struct conf_text *t, const char *path, struct text text, struct buf *ret_why)
+bool conf_text_take(struct conf_text *t, const char *path, struct text text,
+		    struct buf *ret_why)
 {
 	return scan_text(t, path, text, 0, ret_why);
 }

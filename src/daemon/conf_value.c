@@ -12,15 +12,17 @@
 
 #define LIST_SEPARATORS ", \t\r\n"
 
-static const struct { const char *name, *wants; } types[OPTION_TYPES] = {
+static const struct { const char *name, *wants;
+} types[OPTION_TYPES] = {
 	[OPTION_TEXT] = { "string", "a string in double quotes" },
 	[OPTION_PATH] = { "path", "a path in double quotes" },
 	[OPTION_USER] = { "user", "the name of a user, in double quotes" },
 	[OPTION_GROUP] = { "group", "the name of a group, in double quotes" },
 	[OPTION_COUNT] = { "number", "a whole number below 2147483648" },
-	[OPTION_TIME] = { "duration",
-			  "a duration in double quotes, with its unit: \"500ms\", \"30s\", \"5m\", \"3d\"" },
-	[OPTION_SIZE] = { "size", "a size in double quotes, with its unit: \"64K\", \"16M\", \"1G\"" },
+	[OPTION_TIME] = { "duration", "a duration in double quotes, with its unit: "
+				      "\"500ms\", \"30s\", \"5m\", \"3d\"" },
+	[OPTION_SIZE] = { "size", "a size in double quotes, with its unit: \"64K\", "
+				  "\"16M\", \"1G\"" },
 	[OPTION_BOOL] = { "boolean", "true or false, without quotes" },
 	[OPTION_WORD] = { "word", "a word in double quotes" },
 	[OPTION_MODE] = { "mode", "an octal mode in double quotes: \"0660\"" },
@@ -130,7 +132,9 @@ static void print_number(const struct option_row *row, uint64_t n, struct buf *o
 static bool parse_number(const struct option_row *row, struct text t, uint64_t *ret_n,
 			 struct buf *ret_why)
 {
-	uint64_t max = row->max ? row->max : row->size == sizeof(unsigned) ? UINT32_MAX : INT64_MAX;
+	uint64_t max = row->max			       ? row->max
+		       : row->size == sizeof(unsigned) ? UINT32_MAX
+						       : INT64_MAX;
 	uint64_t n;
 
 	if (!number_parsers[row->type](t, &n)) {
@@ -173,7 +177,8 @@ static bool parse_text(const struct option_row *row, struct text t, const char *
 		buf_printf(&text, "%s/", dir);
 	buf_text(&text, t);
 	if (!exists(row, buf_cstr(&text))) {
-		buf_printf(ret_why, "there is no %s \"%s\" on this host", types[row->type].name, text.p);
+		buf_printf(ret_why, "there is no %s \"%s\" on this host",
+			   types[row->type].name, text.p);
 		buf_done(&text);
 		return false;
 	}
@@ -199,7 +204,8 @@ bool option_parse_list(const struct option_row *row, const struct text *items, s
 	option_clear(row, field);
 	strings->list = must_calloc(n ? n : 1, sizeof *strings->list);
 	for (strings->n = 0; strings->n < n; strings->n++)
-		strings->list[strings->n] = must(strndup(items[strings->n].p, items[strings->n].n));
+		strings->list[strings->n] =
+			must(strndup(items[strings->n].p, items[strings->n].n));
 	return true;
 }
 
@@ -217,8 +223,8 @@ static bool parse_words(const struct option_row *row, struct text t, void *field
 	return is_good;
 }
 
-bool option_parse(const struct option_row *row, struct text text, const char *dir, void *field,
-		  struct buf *ret_why)
+bool option_parse(const struct option_row *row, struct text text, const char *dir,
+		  void *field, struct buf *ret_why)
 {
 	char *string = NULL;
 	uint64_t n = 0;

@@ -15,14 +15,17 @@ static unsigned distance(struct text a, struct text b)
 	for (size_t j = 0; j <= b.n; j++)
 		rows[0][j] = (unsigned)j;
 	for (size_t i = 1; i <= a.n; i++) {
-		unsigned *row = rows[i % 3], *above = rows[(i + 2) % 3], *above2 = rows[(i + 1) % 3];
+		unsigned *row = rows[i % 3], *above = rows[(i + 2) % 3],
+			 *above2 = rows[(i + 1) % 3];
 
 		row[0] = (unsigned)i;
 		for (size_t j = 1; j <= b.n; j++) {
 			bool is_same = a.p[i - 1] == b.p[j - 1];
 
-			row[j] = least(above[j - 1] + !is_same, least(above[j], row[j - 1]) + 1);
-			if (i > 1 && j > 1 && a.p[i - 1] == b.p[j - 2] && a.p[i - 2] == b.p[j - 1])
+			row[j] = least(above[j - 1] + !is_same,
+				       least(above[j], row[j - 1]) + 1);
+			if (i > 1 && j > 1 && a.p[i - 1] == b.p[j - 2] &&
+			    a.p[i - 2] == b.p[j - 1])
 				row[j] = least(row[j], above2[j - 2] + 1);
 		}
 	}

@@ -3,7 +3,13 @@
 #include "daemon/driver_kind.h"
 
 #define FIELD(block, member) \
-	.offset = offsetof(struct block, member), .size = sizeof(((struct block *)NULL)->member)
+	.offset = offsetof(struct block, member), \
+	.size = sizeof(((struct block *)NULL)->member)
+#define DAEMON(member) FIELD(daemon_block, member)
+#define LISTENER(member) FIELD(listener_block, member)
+#define SOURCE(member) FIELD(source_settings, member)
+#define MAP(member) FIELD(map_block, member)
+#define TABLE(member) FIELD(table_block, member)
 #define K(n) ((uint64_t)(n) << 10)
 #define M(n) ((uint64_t)(n) << 20)
 #define SECONDS(n) ((uint64_t)(n) * 1000)
@@ -16,157 +22,175 @@ static const char *const on_miss_words[] = { "ask", "notfound", "domain", NULL }
 static const char *const stale_miss_words[] = { "temp", "notfound", "domain", NULL };
 static const char *const parent_words[] = { "none", "plain", "dotted", NULL };
 
-/* The words Postfix knows; the ones without a map here are allowed so that a line of main.cf fits. */
+/*
+ * The words Postfix knows; the ones without a map here are allowed so that a line of
+ * main.cf fits.
+ */
 static const char *const propagate_words[] = {
 	"canonical", "virtual", "generic", "alias", "forward", "include", NULL,
 };
 
 const struct option_row daemon_rows[] = {
-	{ "threads", OPTION_COUNT, FIELD(daemon_block, s.threads), .max = 256, .otherwise = "0",
+	{ "threads", OPTION_COUNT, DAEMON(s.threads), .max = 256, .otherwise = "0",
 	  .flags = OPTION_RESTART, .help = "threads that answer; 0: one per CPU" },
-	{ "user", OPTION_USER, FIELD(daemon_block, s.user), .flags = OPTION_RESTART,
+	{ "user", OPTION_USER, DAEMON(s.user), .flags = OPTION_RESTART,
 	  .help = "whom to become after binding" },
-	{ "group", OPTION_GROUP, FIELD(daemon_block, s.group), .flags = OPTION_RESTART,
+	{ "group", OPTION_GROUP, DAEMON(s.group), .flags = OPTION_RESTART,
 	  .help = "which group to become after binding" },
-	{ "log", OPTION_TEXT, FIELD(daemon_block, log), .otherwise = "stderr",
+	{ "log", OPTION_TEXT, DAEMON(log), .otherwise = "stderr",
 	  .help = "\"stderr\", or \"syslog:FACILITY\"" },
-	{ "log_level", OPTION_WORD, FIELD(daemon_block, s.log.level), .otherwise = "info",
+	{ "log_level", OPTION_WORD, DAEMON(s.log.level), .otherwise = "info",
 	  .words = level_words, .help = "the least important lines that are written" },
-	{ "log_keys", OPTION_WORD, FIELD(daemon_block, s.log.keys), .otherwise = "hash",
+	{ "log_keys", OPTION_WORD, DAEMON(s.log.keys), .otherwise = "hash",
 	  .words = keys_words, .help = "how addresses appear in the log" },
-	{ "maps_directory", OPTION_PATH, FIELD(daemon_block, maps_directory), .min = 1,
+	{ "maps_directory", OPTION_PATH, DAEMON(maps_directory), .min = 1,
 	  .otherwise = "maps.d", .help = "where the map files are" },
-	{ "driver_directory", OPTION_PATH, FIELD(daemon_block, driver_directory), .min = 1,
+	{ "driver_directory", OPTION_PATH, DAEMON(driver_directory), .min = 1,
 	  .computed = "beside socketmapd, or libexec/socketmapd",
 	  .help = "where the driver programs are" },
-	{ "max_clients", OPTION_COUNT, FIELD(daemon_block, s.max_clients), .min = 1,
-	  .max = 1000000, .otherwise = "4096", .help = "connections in all" },
-	{ "max_clients_per_address", OPTION_COUNT, FIELD(daemon_block, s.max_clients_per_address),
-	  .min = 1, .max = 1000000, .otherwise = "512", .help = "connections of one IP address" },
-	{ "stop_timeout", OPTION_TIME, FIELD(daemon_block, s.stop_timeout), .max = SECONDS(600),
+	{ "max_clients", OPTION_COUNT, DAEMON(s.max_clients), .min = 1,
+	  .max = 1000000, .otherwise = "4096", .flags = OPTION_RESTART,
+	  .help = "connections in all" },
+	{ "max_clients_per_address", OPTION_COUNT, DAEMON(s.max_clients_per_address),
+	  .min = 1, .max = 1000000, .otherwise = "512", .flags = OPTION_RESTART,
+	  .help = "connections of one IP address" },
+	{ "stop_timeout", OPTION_TIME, DAEMON(s.stop_timeout), .max = SECONDS(600),
 	  .otherwise = "5s", .help = "how long SIGTERM waits for open requests" },
-	{ "recipient_delimiter", OPTION_TEXT, FIELD(daemon_block, keys.recipient_delimiter),
+	{ "recipient_delimiter", OPTION_TEXT, DAEMON(keys.recipient_delimiter),
 	  .otherwise = "", .help = "as in main.cf: a set of characters" },
-	{ "local_domains", OPTION_LIST, FIELD(daemon_block, keys.local_domains), .otherwise = "",
+	{ "local_domains", OPTION_LIST, DAEMON(keys.local_domains), .otherwise = "",
 	  .help = "myorigin and mydestination of main.cf" },
-	{ "propagate_unmatched_extensions", OPTION_LIST, FIELD(daemon_block, keys.propagate),
+	{ "propagate_unmatched_extensions", OPTION_LIST, DAEMON(keys.propagate),
 	  .otherwise = "canonical, virtual", .words = propagate_words,
 	  .help = "as in main.cf: which maps put the extension back" },
-	{ "owner_request_special", OPTION_BOOL, FIELD(daemon_block, keys.owner_request_special),
-	  .otherwise = "true", .help = "as in main.cf: owner-x and x-request keep their '-'" },
-	{ "listeners", OPTION_BLOCKS, .flags = OPTION_REQUIRED, .help = "where clients connect" },
+	{ "owner_request_special", OPTION_BOOL, DAEMON(keys.owner_request_special),
+	  .otherwise = "true",
+	  .help = "as in main.cf: owner-x and x-request keep their '-'" },
+	{ "listeners", OPTION_BLOCKS, .flags = OPTION_REQUIRED,
+	  .help = "where clients connect" },
 	{ "sources", OPTION_BLOCKS, .help = "the directories" },
 	{ 0 }
 };
 
 const struct option_row listener_rows[] = {
-	{ "protocol", OPTION_TEXT, FIELD(listener_block, protocol), .flags = OPTION_REQUIRED,
+	{ "protocol", OPTION_TEXT, LISTENER(protocol), .flags = OPTION_REQUIRED,
 	  .help = "\"socketmap\" or \"tcp_table\"" },
-	{ "address", OPTION_TEXT, FIELD(listener_block, s.address), .flags = OPTION_REQUIRED,
+	{ "address", OPTION_TEXT, LISTENER(s.address), .flags = OPTION_REQUIRED,
 	  .help = "\"unix:/path\", \"inet:127.0.0.1:8999\" or \"inet:[::1]:8999\"" },
-	{ "map", OPTION_TEXT, FIELD(listener_block, s.map), .help = "the map of a tcp_table listener" },
-	{ "owner", OPTION_USER, FIELD(listener_block, s.owner), .help = "of a unix socket" },
-	{ "group", OPTION_GROUP, FIELD(listener_block, s.group), .help = "of a unix socket" },
-	{ "mode", OPTION_MODE, FIELD(listener_block, s.mode), .max = 0777, .otherwise = "0660",
+	{ "map", OPTION_TEXT, LISTENER(s.map),
+	  .help = "the map of a tcp_table listener" },
+	{ "owner", OPTION_USER, LISTENER(s.owner), .help = "of a unix socket" },
+	{ "group", OPTION_GROUP, LISTENER(s.group), .help = "of a unix socket" },
+	{ "mode", OPTION_MODE, LISTENER(s.mode), .max = 0777, .otherwise = "0660",
 	  .help = "of a unix socket" },
-	{ "max_request", OPTION_SIZE, FIELD(listener_block, s.max_request), .min = 512,
+	{ "max_request", OPTION_SIZE, LISTENER(s.max_request), .min = 512,
 	  .max = 999999, .computed = "16K; tcp_table 8K", .help = "longest request" },
-	{ "request_timeout", OPTION_TIME, FIELD(listener_block, s.request_timeout), .min = 100,
-	  .max = SECONDS(3600), .otherwise = "10s", .help = "to finish a request that has begun" },
-	{ "idle_timeout", OPTION_TIME, FIELD(listener_block, s.idle_timeout), .max = DAYS(30),
+	{ "request_timeout", OPTION_TIME, LISTENER(s.request_timeout), .min = 100,
+	  .max = SECONDS(3600), .otherwise = "10s",
+	  .help = "to finish a request that has begun" },
+	{ "idle_timeout", OPTION_TIME, LISTENER(s.idle_timeout), .max = DAYS(30),
 	  .computed = "60s; tcp_table 0", .help = "without a request; 0: none" },
-	{ "max_unread", OPTION_SIZE, FIELD(listener_block, s.max_unread), .min = K(128),
-	  .max = M(1024), .otherwise = "1M", .help = "replies that a client leaves unread" },
-	{ "max_pipelined", OPTION_COUNT, FIELD(listener_block, s.max_pipelined), .min = 1,
-	  .max = 100000, .otherwise = "64", .help = "requests of one client answered in one go" },
+	{ "max_unread", OPTION_SIZE, LISTENER(s.max_unread), .min = K(128),
+	  .max = M(1024), .otherwise = "1M", .help = "replies that a client leaves "
+	  "unread" },
+	{ "max_pipelined", OPTION_COUNT, LISTENER(s.max_pipelined), .min = 1,
+	  .max = 100000, .otherwise = "64", .help = "requests of one client answered in "
+	  "one go" },
 	{ 0 }
 };
 
 const struct option_row source_rows[] = {
-	{ "name", OPTION_TEXT, FIELD(source_settings, name), .flags = OPTION_REQUIRED,
+	{ "name", OPTION_TEXT, SOURCE(name), .flags = OPTION_REQUIRED,
 	  .help = "what tables call it" },
-	{ "driver", OPTION_TEXT, FIELD(source_settings, driver), .flags = OPTION_REQUIRED,
+	{ "driver", OPTION_TEXT, SOURCE(driver), .flags = OPTION_REQUIRED,
 	  .help = "\"sqlite\", or the path of a driver program" },
-	{ "connections", OPTION_COUNT, FIELD(source_settings, connections), .min = 1, .max = 256,
+	{ "connections", OPTION_COUNT, SOURCE(connections), .min = 1, .max = 256,
 	  .otherwise = "4", .help = "driver processes for lookups" },
-	{ "queue", OPTION_COUNT, FIELD(source_settings, queue), .min = 1, .max = 1000000,
+	{ "queue", OPTION_COUNT, SOURCE(queue), .min = 1, .max = 1000000,
 	  .otherwise = "1024", .help = "lookups that wait for a process" },
-	{ "timeout", OPTION_TIME, FIELD(source_settings, timeout), .min = 10,
+	{ "timeout", OPTION_TIME, SOURCE(timeout), .min = 10,
 	  .max = SECONDS(600), .otherwise = "5s", .help = "one lookup" },
-	{ "start_timeout", OPTION_TIME, FIELD(source_settings, start_timeout), .min = 10,
-	  .max = SECONDS(600), .otherwise = "10s", .help = "the start of a driver process" },
-	{ "scan_timeout", OPTION_TIME, FIELD(source_settings, scan_timeout), .min = 100,
+	{ "start_timeout", OPTION_TIME, SOURCE(start_timeout), .min = 10,
+	  .max = SECONDS(600), .otherwise = "10s",
+	  .help = "the start of a driver process" },
+	{ "scan_timeout", OPTION_TIME, SOURCE(scan_timeout), .min = 100,
 	  .max = DAYS(1), .otherwise = "10m", .help = "one whole scan" },
-	{ "scan_idle", OPTION_TIME, FIELD(source_settings, scan_idle), .min = 100,
+	{ "scan_idle", OPTION_TIME, SOURCE(scan_idle), .min = 100,
 	  .max = DAYS(1), .otherwise = "30s", .help = "a scan without a new row" },
 	{ 0 }
 };
 
 const struct option_row map_rows[] = {
-	{ "search", OPTION_TEXT, FIELD(map_block, search), .computed = "by the map's name",
+	{ "search", OPTION_TEXT, MAP(search), .computed = "by the map's name",
 	  .help = "which keys are tried for one request" },
-	{ "parent_domain_style", OPTION_WORD, FIELD(map_block, parents), .words = parent_words,
-	  .computed = "by the map's name or search", .help = "how parent domains look as keys" },
-	{ "recipient_delimiter", OPTION_TEXT, FIELD(map_block, keys.recipient_delimiter),
+	{ "parent_domain_style", OPTION_WORD, MAP(parents), .words = parent_words,
+	  .computed = "by the map's name or search",
+	  .help = "how parent domains look as keys" },
+	{ "recipient_delimiter", OPTION_TEXT, MAP(keys.recipient_delimiter),
 	  .computed = "of socketmapd.conf", .help = "overrides socketmapd.conf" },
-	{ "local_domains", OPTION_LIST, FIELD(map_block, keys.local_domains),
+	{ "local_domains", OPTION_LIST, MAP(keys.local_domains),
 	  .computed = "of socketmapd.conf", .help = "overrides socketmapd.conf" },
-	{ "propagate_unmatched_extensions", OPTION_LIST, FIELD(map_block, keys.propagate),
+	{ "propagate_unmatched_extensions", OPTION_LIST, MAP(keys.propagate),
 	  .computed = "of socketmapd.conf", .words = propagate_words,
 	  .help = "overrides socketmapd.conf" },
-	{ "owner_request_special", OPTION_BOOL, FIELD(map_block, keys.owner_request_special),
+	{ "owner_request_special", OPTION_BOOL, MAP(keys.owner_request_special),
 	  .computed = "of socketmapd.conf", .help = "overrides socketmapd.conf" },
 	{ "tables", OPTION_BLOCKS, .help = "the tables of a map that has several" },
 	{ 0 }
 };
 
 const struct option_row table_rows[] = {
-	{ "source", OPTION_TEXT, FIELD(table_block, s.source), .help = "the directory to ask" },
-	{ "postfix_table", OPTION_TEXT, FIELD(table_block, postfix_table), .min = 1,
+	{ "source", OPTION_TEXT, TABLE(s.source), .help = "the directory to ask" },
+	{ "postfix_table", OPTION_TEXT, TABLE(postfix_table), .min = 1,
 	  .help = "instead: \"sqlite:/etc/postfix/x.cf\", as in main.cf" },
-	{ "mode", OPTION_WORD, FIELD(table_block, s.mode), .otherwise = "demand",
+	{ "mode", OPTION_WORD, TABLE(s.mode), .otherwise = "demand",
 	  .words = mode_words, .help = "ask for single keys, or copy all of them" },
-	{ "refresh", OPTION_TIME, FIELD(table_block, s.refresh), .min = 1000, .max = DAYS(30),
-	  .otherwise = "5m", .flags = OPTION_MIRROR, .help = "from one scan to the next" },
-	{ "max_age", OPTION_TIME, FIELD(table_block, s.max_age), .min = 1000, .max = DAYS(365),
+	{ "refresh", OPTION_TIME, TABLE(s.refresh), .min = 1000, .max = DAYS(30),
+	  .otherwise = "5m", .flags = OPTION_MIRROR,
+	  .help = "from one scan to the next" },
+	{ "max_age", OPTION_TIME, TABLE(s.max_age), .min = 1000, .max = DAYS(365),
 	  .computed = "3 x refresh, at least 5m", .flags = OPTION_MIRROR,
 	  .help = "a mirror is FRESH until so old" },
-	{ "stale_max", OPTION_TIME, FIELD(table_block, s.stale_max), .max = DAYS(365),
+	{ "stale_max", OPTION_TIME, TABLE(s.stale_max), .max = DAYS(365),
 	  .otherwise = "3d", .help = "the oldest answer that may still be given" },
-	{ "ttl", OPTION_TIME, FIELD(table_block, s.ttl), .min = 100, .max = DAYS(30),
+	{ "ttl", OPTION_TIME, TABLE(s.ttl), .min = 100, .max = DAYS(30),
 	  .otherwise = "5m", .help = "how long a found key is fresh" },
-	{ "negative_ttl", OPTION_TIME, FIELD(table_block, s.negative_ttl), .max = DAYS(1),
+	{ "negative_ttl", OPTION_TIME, TABLE(s.negative_ttl), .max = DAYS(1),
 	  .otherwise = "30s", .help = "how long an absent key is believed to be so" },
-	{ "deadline", OPTION_TIME, FIELD(table_block, s.deadline), .min = 10, .max = SECONDS(60),
+	{ "deadline", OPTION_TIME, TABLE(s.deadline), .min = 10, .max = SECONDS(60),
 	  .otherwise = "2s", .help = "how long a request waits for the directory" },
-	{ "cache_size", OPTION_SIZE, FIELD(table_block, s.cache_size), .min = K(64),
-	  .max = M(65536), .otherwise = "16M", .help = "memory for the answers to single keys" },
-	{ "on_miss", OPTION_WORD, FIELD(table_block, s.on_miss), .otherwise = "ask",
+	{ "cache_size", OPTION_SIZE, TABLE(s.cache_size), .min = K(64),
+	  .max = M(65536), .otherwise = "16M", .help = "memory for the answers to single "
+	  "keys" },
+	{ "on_miss", OPTION_WORD, TABLE(s.on_miss), .otherwise = "ask",
 	  .words = on_miss_words, .flags = OPTION_MIRROR,
 	  .help = "a key that a FRESH mirror lacks" },
-	{ "stale_miss", OPTION_WORD, FIELD(table_block, s.stale_miss), .otherwise = "temp",
+	{ "stale_miss", OPTION_WORD, TABLE(s.stale_miss), .otherwise = "temp",
 	  .words = stale_miss_words, .flags = OPTION_MIRROR,
 	  .help = "a key that a STALE mirror lacks" },
-	{ "domains", OPTION_TEXT, FIELD(table_block, s.domains), .flags = OPTION_MIRROR,
+	{ "domains", OPTION_TEXT, TABLE(s.domains), .flags = OPTION_MIRROR,
 	  .help = "the map of our domains, for the word \"domain\"" },
-	{ "min_entries", OPTION_COUNT, FIELD(table_block, s.min_entries), .otherwise = "1",
+	{ "min_entries", OPTION_COUNT, TABLE(s.min_entries), .otherwise = "1",
 	  .flags = OPTION_MIRROR, .help = "a scan with fewer keys is rejected" },
-	{ "max_shrink", OPTION_COUNT, FIELD(table_block, s.max_shrink), .max = 100,
-	  .otherwise = "30", .flags = OPTION_MIRROR, .help = "percent of the keys a scan may lose" },
-	{ "expect", OPTION_LIST, FIELD(table_block, expect), .flags = OPTION_MIRROR,
+	{ "max_shrink", OPTION_COUNT, TABLE(s.max_shrink), .max = 100,
+	  .otherwise = "30", .flags = OPTION_MIRROR,
+	  .help = "percent of the keys a scan may lose" },
+	{ "expect", OPTION_LIST, TABLE(expect), .flags = OPTION_MIRROR,
 	  .help = "keys that every good scan holds" },
-	{ "max_entries", OPTION_COUNT, FIELD(table_block, s.max_entries), .min = 1,
+	{ "max_entries", OPTION_COUNT, TABLE(s.max_entries), .min = 1,
 	  .otherwise = "50000000", .flags = OPTION_MIRROR,
 	  .help = "a scan with more keys is rejected" },
-	{ "max_bytes", OPTION_SIZE, FIELD(table_block, s.max_bytes), .min = K(64),
+	{ "max_bytes", OPTION_SIZE, TABLE(s.max_bytes), .min = K(64),
 	  .otherwise = "4G", .flags = OPTION_MIRROR,
 	  .help = "a scan with more bytes is rejected" },
-	{ "result_format", OPTION_TEXT, FIELD(table_block, result_format), .min = 1,
-	  .otherwise = "%s", .flags = OPTION_POSTFIX, .help = "as in Postfix: made of each value" },
-	{ "domain", OPTION_TEXT, FIELD(table_block, domain), .otherwise = "",
+	{ "result_format", OPTION_TEXT, TABLE(result_format), .min = 1,
+	  .otherwise = "%s", .flags = OPTION_POSTFIX,
+	  .help = "as in Postfix: made of each value" },
+	{ "domain", OPTION_TEXT, TABLE(domain), .otherwise = "",
 	  .flags = OPTION_POSTFIX, .help = "as in Postfix: the only domains to look up" },
-	{ "expansion_limit", OPTION_COUNT, FIELD(table_block, s.expansion_limit),
-	  .otherwise = "0", .flags = OPTION_POSTFIX, .help = "as in Postfix: values per key" },
+	{ "expansion_limit", OPTION_COUNT, TABLE(s.expansion_limit),
+	  .otherwise = "0", .flags = OPTION_POSTFIX,
+	  .help = "as in Postfix: values per key" },
 	{ 0 }
 };
 
@@ -189,7 +213,8 @@ void options_default(const struct option_row *rows, const char *dir, void *block
 		struct buf ignored = { 0 };
 
 		if (r->otherwise)
-			option_parse(r, text_of(r->otherwise), dir, field_of(r, block), &ignored);
+			option_parse(r, text_of(r->otherwise), dir, field_of(r, block),
+				&ignored);
 		buf_done(&ignored);
 	}
 }
@@ -200,7 +225,8 @@ void options_clear(const struct option_row *rows, void *block)
 		option_clear(r, field_of(r, block));
 }
 
-void options_fingerprint(const struct option_row *rows, const void *block, struct buf *out)
+void options_fingerprint(const struct option_row *rows, const void *block,
+	struct buf *out)
 {
 	for (const struct option_row *r = rows; r->name; r++) {
 		struct buf value = { 0 };
@@ -255,7 +281,8 @@ bool settings_needs_restart(const struct settings *old, const struct settings *n
 			option_print(r, (const char *)&old->daemon + r->offset, &was);
 			option_print(r, (const char *)&new->daemon + r->offset, &is);
 			if (!text_eq(buf_view(&was), buf_view(&is)))
-				buf_printf(ret_why, "%s: \"%s\" instead of \"%s\" needs a restart\n",
+				buf_printf(ret_why,
+					"%s: \"%s\" instead of \"%s\" needs a restart\n",
 					   r->name, buf_cstr(&is), buf_cstr(&was));
 		}
 		buf_done(&was);

@@ -48,7 +48,7 @@ struct peer {
 
 static const struct text none;
 
-/* --- settings ------------------------------------------------------------------------------- */
+/* --- settings --------------------------------------------------------------------- */
 
 const char *setting_get(const struct settings *s, const char *name, const char *otherwise)
 {
@@ -81,9 +81,9 @@ static void settings_done(struct settings *s)
 	free(s->list);
 }
 
-/* --- writing -------------------------------------------------------------------------------- */
+/* --- writing ---------------------------------------------------------------------- */
 
-/* Write all there is. The server has gone when it cannot be written: nobody is left to tell. */
+/* Write all there is. When that fails, the server has gone: nobody is left to tell. */
 static void flush(struct buf *out)
 {
 	size_t at = 0;
@@ -125,11 +125,9 @@ void rows_value(struct rows *rows, struct text value)
 	flush_if_full(&rows->out);
 }
 
-/* What may stand in a reason: one short line of printable ASCII, whatever a library says. */
+/* Make it one short line of printable ASCII, whatever a library says. */
 static struct text tidy(struct buf *why)
 {
-	struct text t;
-
 	if (why->n == 0)
 		buf_str(why, "unknown error");
 	if (why->n > REASON_MAX)
@@ -137,15 +135,16 @@ static struct text tidy(struct buf *why)
 	for (size_t i = 0; i < why->n; i++)
 		if (why->p[i] < 0x20 || why->p[i] > 0x7e)
 			why->p[i] = ' ';
-	t = text_trim(buf_view(why));
-	return t;
+	return text_trim(buf_view(why));
 }
 
 /* The one end of a request. */
 static void end(struct rows *rows, enum ended ended, struct buf *why)
 {
 	static const enum frame_verb verbs[] = {
-		[ENDED_TEMP] = FRAME_TEMP, [ENDED_DOWN] = FRAME_DOWN, [ENDED_DONE] = FRAME_DONE,
+		[ENDED_TEMP] = FRAME_TEMP,
+		[ENDED_DOWN] = FRAME_DOWN,
+		[ENDED_DONE] = FRAME_DONE,
 	};
 
 	if (ended == ENDED_DONE) {
@@ -155,7 +154,7 @@ static void end(struct rows *rows, enum ended ended, struct buf *why)
 	frame_add(&rows->out, verbs[ended], tidy(why), none, none);
 }
 
-/* --- requests ------------------------------------------------------------------------------- */
+/* --- requests --------------------------------------------------------------------- */
 
 static struct entry *find_table(struct peer *p, struct text id)
 {
@@ -224,7 +223,7 @@ static void request(struct peer *p, const struct frame *f)
 	buf_done(&why);
 }
 
-/* --- the conversation ------------------------------------------------------------------------ */
+/* --- the conversation ------------------------------------------------------------- */
 
 /* Say why on stderr, which is the server's. Returns `status`. */
 __attribute__((format(printf, 3, 4)))
@@ -248,7 +247,8 @@ static int start(struct peer *p)
 
 	p->handle = p->driver->open(&p->source, &text);
 	if (p->handle) {
-		buf_printf(&text, "%s/%s %s", p->driver->name, VERSION, p->driver->version());
+		buf_printf(&text, "%s/%s %s", p->driver->name, VERSION,
+			   p->driver->version());
 		frame_add(&p->rows.out, FRAME_HELLO, TEXT("1"), buf_view(&text), none);
 	} else {
 		end(&p->rows, ENDED_DOWN, &text);
@@ -290,7 +290,8 @@ static const bool allowed[2][FRAME_VERBS] = {
 static int handle(struct peer *p, const struct frame *f)
 {
 	if (!allowed[p->handle != NULL][f->verb])
-		return complain(p, EXIT_PROTOCOL, "unexpected \"%s\"", frame_verb_name(f->verb));
+		return complain(p, EXIT_PROTOCOL, "unexpected \"%s\"",
+				frame_verb_name(f->verb));
 	switch (f->verb) {
 	case FRAME_HELLO:
 		return hello(p, f);
@@ -318,7 +319,8 @@ static int handle_all(struct peer *p)
 
 	while (status == 0) {
 		struct frame f;
-		enum parsed parsed = frame_parse(text_skip(buf_view(&p->in), at), &f, &used);
+		struct text rest = text_skip(buf_view(&p->in), at);
+		enum parsed parsed = frame_parse(rest, &f, &used);
 
 		if (parsed == NEED_MORE)
 			break;
@@ -365,7 +367,7 @@ static void peer_done(struct peer *p)
 	buf_done(&p->rows.key);
 }
 
-/* --- the program ----------------------------------------------------------------------------- */
+/* --- the program ------------------------------------------------------------------ */
 
 /*
  * No secret in a core or to a debugger, no life without a server, and no death of signals
@@ -388,7 +390,8 @@ static int usage(const struct driver *driver, FILE *to)
 {
 	fprintf(to,
 		"usage: %s [--version | --help]\n"
-		"The server starts it, and speaks socketmapd-driver(7) on its standard input and output.\n",
+		"socketmapd starts it and speaks socketmapd-driver(7) on its standard\n"
+		"input and output.\n",
 		driver->name);
 	return to == stdout ? 0 : EXIT_PROTOCOL;
 }

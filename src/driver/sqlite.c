@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-/* The database file, opened for reading at the first request. Settings: dbpath, busy_timeout. */
+/* The database file, opened at the first request. Settings: dbpath, busy_timeout. */
 struct handle {
 	const char *path;
 	int busy_msec;			/* how long to wait for a writer's lock */
@@ -22,13 +22,16 @@ struct handle {
 	struct buf scratch;
 };
 
-/* Settings: query, a template, and scan_query, plain SQL: column 1 the key, column 2 the value. */
+/*
+ * Settings: query, a template; the value is its first column. scan_query, plain SQL: the
+ * key is column 1, the value column 2.
+ */
 struct table {
 	struct sql *query;		/* NULL: there is none */
 	const char *scan_query;		/* NULL: there is none */
 	unsigned opened;		/* the handle's, when what follows was made */
 	sqlite3_stmt *bound;		/* `query`, prepared; NULL: not yet */
-	bool is_unbindable;		/* sqlite refuses ? where the query has a literal */
+	bool is_unbindable;		/* sqlite refuses its ?, as in AS '%s' */
 };
 
 static const char *version(void)
@@ -39,7 +42,7 @@ static const char *version(void)
 	return text;
 }
 
-/* --- the database ----------------------------------------------------------------------------- */
+/* --- the database ----------------------------------------------------------------- */
 
 static void *open_handle(const struct settings *source, struct buf *ret_why)
 {
@@ -62,7 +65,7 @@ static void *open_handle(const struct settings *source, struct buf *ret_why)
 	return h;
 }
 
-static void disconnect(struct handle *h)
+static void close_database(struct handle *h)
 {
 	sqlite3_stmt *s;
 
@@ -77,7 +80,7 @@ static void close_handle(void *handle)
 {
 	struct handle *h = handle;
 
-	disconnect(h);
+	close_database(h);
 	buf_done(&h->scratch);
 	free(h);
 }
@@ -99,28 +102,28 @@ static enum ended fail(struct handle *h, int code, struct buf *ret_why)
 	case SQLITE_CANTOPEN:
 	case SQLITE_NOTADB:
 		buf_printf(ret_why, "%s: %s", h->path, message);
-		disconnect(h);
+		close_database(h);
 		return ENDED_DOWN;
 	default:
 		buf_str(ret_why, message);
-		disconnect(h);
+		close_database(h);
 		return ENDED_TEMP;
 	}
 }
 
 /* Open the file unless that is done already; anew when `path` is another file by now. */
-static enum ended connect(struct handle *h, struct buf *ret_why)
+static enum ended open_database(struct handle *h, struct buf *ret_why)
 {
 	struct stat st;
 
 	if (stat(h->path, &st) < 0) {
-		disconnect(h);
+		close_database(h);
 		buf_printf(ret_why, "%s: %s", h->path, strerror(errno));
 		return ENDED_DOWN;
 	}
 	if (h->db && h->dev == st.st_dev && h->ino == st.st_ino)
 		return ENDED_DONE;
-	disconnect(h);
+	close_database(h);
 	h->dev = st.st_dev;
 	h->ino = st.st_ino;
 
@@ -133,16 +136,16 @@ static enum ended connect(struct handle *h, struct buf *ret_why)
 static enum ended ping(void *handle, struct buf *ret_why)
 {
 	struct handle *h = handle;
-	enum ended ended = connect(h, ret_why);
+	enum ended ended = open_database(h, ret_why);
 
 	if (ended != ENDED_DONE)
 		return ended;
 
-	int code = sqlite3_exec(h->db, "SELECT 1 FROM sqlite_schema LIMIT 1", NULL, NULL, NULL);
+	int code = sqlite3_exec(h->db, "SELECT 1 FROM sqlite_schema", NULL, NULL, NULL);
 	return code == SQLITE_OK ? ENDED_DONE : fail(h, code, ret_why);
 }
 
-/* --- tables ----------------------------------------------------------------------------------- */
+/* --- tables ----------------------------------------------------------------------- */
 
 static void *table_new(void *handle, const struct settings *settings, struct buf *ret_why)
 {
@@ -185,31 +188,32 @@ static void table_free(void *handle, void *table)
 	free(t);
 }
 
-/* --- queries ---------------------------------------------------------------------------------- */
+/* --- queries ---------------------------------------------------------------------- */
 
 /*
- * Prepare the first statement of `query`, which must only read and give `columns` columns or more.
- * What gives none (BEGIN, ATTACH) would make every key absent.
+ * Prepare the first statement of `query`, which must only read and give `columns` columns
+ * or more. What gives none (BEGIN, ATTACH) would make every key absent.
  */
 static enum ended prepare(struct handle *h, const char *query, int columns,
 			  sqlite3_stmt **ret_stmt, struct buf *ret_why)
 {
 	sqlite3_stmt *s = NULL;
 	int code = sqlite3_prepare_v2(h->db, query, -1, &s, NULL);
-	const char *why = !s ? "the query is empty" :
-			  !sqlite3_stmt_readonly(s) ? "the query writes" :
-			  sqlite3_column_count(s) < columns ? "the query has too few columns" :
-			  NULL;
 
 	if (code != SQLITE_OK)
 		return fail(h, code, ret_why);
-	if (why) {
-		buf_str(ret_why, why);
-		sqlite3_finalize(s);
-		return ENDED_TEMP;
+	if (!s) {
+		buf_str(ret_why, "the query is empty");
+	} else if (!sqlite3_stmt_readonly(s)) {
+		buf_str(ret_why, "the query writes");
+	} else if (sqlite3_column_count(s) < columns) {
+		buf_str(ret_why, "the query has too few columns");
+	} else {
+		*ret_stmt = s;
+		return ENDED_DONE;
 	}
-	*ret_stmt = s;
-	return ENDED_DONE;
+	sqlite3_finalize(s);
+	return ENDED_TEMP;
 }
 
 /* A column as text; empty for NULL. False: out of memory. Dead at the next step. */
@@ -249,8 +253,8 @@ static bool send_row(sqlite3_stmt *s, int key_columns, struct rows *rows)
 }
 
 /* Run a statement to its end. Only SQLITE_DONE is success. */
-static enum ended run(struct handle *h, sqlite3_stmt *s, int key_columns, struct rows *rows,
-		      struct buf *ret_why)
+static enum ended run(struct handle *h, sqlite3_stmt *s, int key_columns,
+		      struct rows *rows, struct buf *ret_why)
 {
 	int code;
 
@@ -263,7 +267,7 @@ static enum ended run(struct handle *h, sqlite3_stmt *s, int key_columns, struct
 }
 
 /* Give the parameters of the prepared query their values. */
-static int bind(struct handle *h, struct table *t, struct text key)
+static int bind_key(struct handle *h, struct table *t, struct text key)
 {
 	/* Expansions behind the first statement are parsed, but not prepared. */
 	int n = sqlite3_bind_parameter_count(t->bound);
@@ -272,8 +276,9 @@ static int bind(struct handle *h, struct table *t, struct text key)
 		buf_clear(&h->scratch);
 		sql_parameter(t->query, (size_t)i, key, &h->scratch);
 
-		int code = sqlite3_bind_text64(t->bound, i + 1, buf_cstr(&h->scratch),
-					       h->scratch.n, SQLITE_TRANSIENT, SQLITE_UTF8);
+		const char *text = buf_cstr(&h->scratch);
+		int code = sqlite3_bind_text64(t->bound, i + 1, text, h->scratch.n,
+					       SQLITE_TRANSIENT, SQLITE_UTF8);
 		if (code != SQLITE_OK)
 			return code;
 	}
@@ -284,7 +289,7 @@ static enum ended lookup_bound(struct handle *h, struct table *t, struct text ke
 			       struct rows *rows, struct buf *ret_why)
 {
 	unsigned opened = h->opened;
-	int code = bind(h, t, key);
+	int code = bind_key(h, t, key);
 	enum ended ended = code == SQLITE_OK ? run(h, t->bound, 0, rows, ret_why) :
 					       fail(h, code, ret_why);
 
@@ -298,12 +303,11 @@ static enum ended lookup_bound(struct handle *h, struct table *t, struct text ke
 /* As Postfix src/global/dict_sqlite.c quotes. */
 static void quote(void *ctx, struct text part, struct buf *out)
 {
+	char *quoted = must(sqlite3_mprintf("%.*q", (int)part.n, part.p));
 	(void)ctx;
-	for (size_t i = 0; i < part.n; i++) {
-		if (part.p[i] == '\'')
-			buf_byte(out, '\'');
-		buf_byte(out, part.p[i]);
-	}
+
+	buf_str(out, quoted);
+	sqlite3_free(quoted);
 }
 
 static enum ended lookup_escaped(struct handle *h, struct table *t, struct text key,
@@ -322,7 +326,7 @@ static enum ended lookup_escaped(struct handle *h, struct table *t, struct text 
 	enum ended ended = prepare(h, buf_cstr(&h->scratch), 1, &s, ret_why);
 	if (ended != ENDED_DONE)
 		return ended;
-	/* Its escaped form works where its bound form did not: a literal as a name or the like. */
+	/* Should it have a bound form: sqlite has just refused that. */
 	t->is_unbindable = true;
 	ended = run(h, s, 0, rows, ret_why);
 	if (opened == h->opened)
@@ -345,14 +349,15 @@ static enum ended lookup(void *handle, void *table, struct text key, struct rows
 		buf_str(ret_why, "the query cannot be asked for such a key");
 		return ENDED_TEMP;
 	}
-	ended = connect(h, ret_why);
+	ended = open_database(h, ret_why);
 	if (ended != ENDED_DONE)
 		return ended;
 
 	table_refresh(h, t);
 	if (sql_statement(t->query) && !t->bound && !t->is_unbindable) {
 		ended = prepare(h, sql_statement(t->query), 1, &t->bound, ret_why);
-		if (ended != ENDED_DONE && (!h->db || sqlite3_errcode(h->db) != SQLITE_ERROR))
+		if (ended != ENDED_DONE &&
+		    (!h->db || sqlite3_errcode(h->db) != SQLITE_ERROR))
 			return ended;
 		buf_clear(ret_why);
 	}
@@ -372,7 +377,7 @@ static enum ended scan(void *handle, void *table, struct rows *rows, struct buf 
 		return ENDED_TEMP;
 	}
 
-	enum ended ended = connect(h, ret_why);
+	enum ended ended = open_database(h, ret_why);
 	if (ended != ENDED_DONE)
 		return ended;
 	opened = h->opened;

@@ -1,6 +1,7 @@
 #include "engine/process.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/must.h"
 
 #include <assert.h>
@@ -135,6 +136,8 @@ static void on_frame(struct process *p, const struct frame *f)
 		return;
 	}
 	if (p->state == STARTING && f->verb == FRAME_DOWN) {
+		log_error("driver_refused", p->settings->name, F_STR("source", p->settings->name),
+			  F_TEXT("why", f->args[0]));
 		process_kill(p, "driver process refuses its settings");
 		return;
 	}

@@ -16,6 +16,9 @@
 /* Fewer lost keys than this are never suspicious (max_shrink). */
 #define SHRINK_KEYS 20
 
+/* Keys of a new mirror that are looked up live, to see whether query and scan agree. */
+#define SAMPLES 8
+
 /* The mirror of one table: when it is due, and what its running scan has brought. */
 struct scan {
 	struct scan *next;		/* in refresh.scans */
@@ -23,6 +26,8 @@ struct scan {
 	struct table *table;		/* alive while the registry that we adopted is */
 	uv_timer_t timer;
 	bool is_due;			/* waits for its scanner */
+	bool is_in_round;		/* waits for the running process */
+	enum { SCANNING, SAMPLING } phase;	/* while it runs */
 	unsigned failures;		/* in a row */
 	uint64_t began;
 	struct mirror_builder *builder;	/* while it runs */
@@ -31,9 +36,16 @@ struct scan {
 	struct buf value;
 	bool is_bad_key;
 	const char *why;		/* the scan is lost already */
+	unsigned samples;		/* still to be compared */
+	struct text sampled_key, sampled;	/* views into the mirror, which only this thread replaces */
+	struct values live;		/* what the directory says to it */
 };
 
-/* The scan process of one source; its tables take turns. */
+/*
+ * The scan process of one source. It serves one round: all tables that are due, or nearly,
+ * when it starts, one after the other; then it is let go. A driver may hold one
+ * snapshot of the directory for the length of a round.
+ */
 struct scanner {
 	struct scanner *next;		/* in refresh.scanners */
 	struct refresh *refresh;
@@ -151,6 +163,7 @@ static void publish(struct scan *scan, struct mirror *mirror)
 		 F_MSEC("took", clock_msec() - scan->began));
 	scan->failures = 0;
 	schedule(scan, t->settings->refresh);
+	scan->samples = SAMPLES;
 }
 
 static void scan_succeeded(struct scan *scan)
@@ -178,7 +191,7 @@ static void scan_succeeded(struct scan *scan)
 /* Take the key of the coming values. */
 static void set_key(struct scan *scan, struct text key)
 {
-	if (text_eq(key, buf_view(&scan->row_key)) && scan->key.n)
+	if (text_eq(key, buf_view(&scan->row_key)))
 		return;
 	buf_clear(&scan->row_key);
 	buf_text(&scan->row_key, key);
@@ -219,11 +232,55 @@ static void on_row(void *user, struct text key, struct text value)
 
 	if (!scan || scan->why)
 		return;
-	set_key(scan, key);
-	if (!add_row(scan, value)) {
-		scan->why = "max_entries or max_bytes exceeded";
-		process_kill(sc->process, scan->why);
+	if (scan->phase == SAMPLING) {
+		values_add(&scan->live, scan->table->settings, scan->sampled_key, value);
+		return;
 	}
+	if (key.n == 0) {
+		scan->why = "driver process sent a value without a key";
+	} else {
+		set_key(scan, key);
+		if (!add_row(scan, value))
+			scan->why = "max_entries or max_bytes exceeded";
+	}
+	if (scan->why)
+		process_kill(sc->process, scan->why);
+}
+
+/* Look up a key of the new mirror live; false when enough have been, or there is none. */
+static bool sample(struct scanner *sc, struct scan *scan)
+{
+	const struct mirror *m = atomic_load(&scan->table->mirror);
+	struct process_table table = table_for_process(scan->table);
+
+	if (scan->samples == 0 ||
+	    !mirror_sample(m, clock_random(&sc->refresh->random), &scan->sampled_key,
+			   &scan->sampled) ||
+	    !table_asks(scan->table->settings, scan->sampled_key))
+		return false;
+	scan->samples--;
+	scan->phase = SAMPLING;
+	values_clear(&scan->live);
+	sc->is_ready = false;
+	sc->running = scan;
+	process_lookup(sc->process, &table, scan->sampled_key);
+	return true;
+}
+
+/* Another answer means that scan_query is not the same question as the template, or a collation. */
+static void compare(struct scan *scan)
+{
+	const struct table *t = scan->table;
+	struct answer live = values_answer(&scan->live);
+
+	if (live.verdict == TEMP ||
+	    (live.verdict == FOUND && text_eq(live.value, scan->sampled)))
+		return;
+	atomic_fetch_add_explicit(&scan->table->n_differing, 1, memory_order_relaxed);
+	log_warn("mirror_differs", t->map, F_STR("map", t->map),
+		 F_STR("source", t->settings->source), F_KEY("key", scan->sampled_key),
+		 F_STR("why", live.verdict == FOUND ? "lookup has another value" :
+						      "lookup does not find the key"));
 }
 
 static void on_end(void *user, enum frame_verb end, struct text why)
@@ -233,11 +290,22 @@ static void on_end(void *user, enum frame_verb end, struct text why)
 
 	sc->running = NULL;
 	sc->is_ready = true;
-	if (scan && end == FRAME_DONE)
+	if (scan && scan->phase == SAMPLING && end == FRAME_DONE)
+		compare(scan);
+	else if (scan && scan->phase == SCANNING && end == FRAME_DONE)
 		scan_succeeded(scan);
-	else if (scan)
+	else if (scan && scan->phase == SCANNING)
 		scan_failed(scan, why);
-	pump(sc);
+	if (!scan || !sample(sc, scan))
+		pump(sc);
+}
+
+static struct scan *next_in_round(struct scanner *sc)
+{
+	for (struct scan *scan = sc->refresh->scans; scan; scan = scan->next)
+		if (scan->scanner == sc && scan->is_in_round)
+			return scan;
+	return NULL;
 }
 
 static void on_dead(void *user, const char *why)
@@ -248,28 +316,17 @@ static void on_dead(void *user, const char *why)
 	sc->process = NULL;
 	sc->is_ready = false;
 	sc->running = NULL;
-	if (scan) {
+	if (scan && scan->phase == SCANNING)
 		scan_failed(scan, text_of(why));
-	} else {
-		/* Before its hello: every scan that waits for it has failed. */
-		for (scan = sc->refresh->scans; scan; scan = scan->next)
-			if (scan->scanner == sc && scan->is_due) {
-				scan->is_due = false;
-				scan_failed(scan, text_of(why));
-			}
+	/* With it goes the rest of its round. */
+	while ((scan = next_in_round(sc))) {
+		scan->is_in_round = false;
+		scan_failed(scan, text_of(why));
 	}
 	pump(sc);
 }
 
 static const struct process_events events = { on_hello, on_row, on_end, on_dead };
-
-static struct scan *next_due(struct scanner *sc)
-{
-	for (struct scan *scan = sc->refresh->scans; scan; scan = scan->next)
-		if (scan->scanner == sc && scan->is_due)
-			return scan;
-	return NULL;
-}
 
 static void begin(struct scanner *sc, struct scan *scan)
 {
@@ -284,35 +341,64 @@ static void begin(struct scanner *sc, struct scan *scan)
 
 	sc->is_ready = false;
 	sc->running = scan;
-	scan->is_due = false;
+	scan->is_in_round = false;
+	scan->phase = SCANNING;
+	scan->samples = 0;
 	scan->began = clock_msec();
 	scan->builder = must(mirror_builder_new(&limits));
 	process_scan(sc->process, &table);
 }
 
-/* Run what is due, one after the other; without work the process is let go. */
+/* What is due, or will be within a tenth of its interval, makes up the round. False: nothing is due. */
+static bool gather(struct scanner *sc)
+{
+	bool is_any_due = false;
+
+	for (struct scan *scan = sc->refresh->scans; scan; scan = scan->next)
+		is_any_due |= scan->scanner == sc && scan->is_due;
+	for (struct scan *scan = sc->refresh->scans; is_any_due && scan; scan = scan->next)
+		if (scan->scanner == sc &&
+		    (scan->is_due || uv_timer_get_due_in(&scan->timer) <
+					     scan->table->settings->refresh / 10)) {
+			uv_timer_stop(&scan->timer);
+			scan->is_due = false;
+			scan->is_in_round = true;
+		}
+	return is_any_due;
+}
+
+static void start(struct scanner *sc)
+{
+	struct buf why = { 0 };
+
+	sc->process = process_start(&sc->refresh->loops->refresh.uv, source_settings(sc->source),
+				    &events, sc, &why);
+	if (!sc->process)
+		for (struct scan *scan; (scan = next_in_round(sc));) {
+			scan->is_in_round = false;
+			scan_failed(scan, buf_view(&why));
+		}
+	buf_done(&why);
+}
+
+/* Go on with the round; at its end let the process go and see whether there is another. */
 static void pump(struct scanner *sc)
 {
-	struct scan *scan = next_due(sc);
-	struct buf why = { 0 };
+	struct scan *scan = next_in_round(sc);
 
 	if (sc->running)
 		return;
 	if (scan && sc->is_ready) {
 		begin(sc, scan);
-	} else if (scan && !sc->process) {
-		sc->process = process_start(&sc->refresh->loops->refresh.uv,
-					    source_settings(sc->source), &events, sc, &why);
-		if (!sc->process) {
-			scan->is_due = false;
-			scan_failed(scan, buf_view(&why));
-		}
-	} else if (!scan && sc->is_ready) {
+		return;
+	}
+	if (!scan && sc->process) {
 		process_drop(sc->process);
 		sc->process = NULL;
 		sc->is_ready = false;
 	}
-	buf_done(&why);
+	if (!sc->process && gather(sc))
+		start(sc);
 }
 
 /* --- which tables ------------------------------------------------------------------------------ */
@@ -336,6 +422,7 @@ static void scan_drop(struct scan *scan)
 	buf_done(&scan->key);
 	buf_done(&scan->row_key);
 	buf_done(&scan->value);
+	buf_done(&scan->live.text);
 	uv_close((uv_handle_t *)&scan->timer, on_scan_closed);
 }
 

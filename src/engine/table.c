@@ -25,7 +25,7 @@ struct table *table_new(struct table_settings *settings, const char *map, struct
 	t->settings = settings;
 	t->map = must_strdup(map);
 	t->source = source_ref(source);
-	t->demand = demand_new(settings->cache_size, &times);
+	t->demand = must(demand_new(settings->cache_size, &times));
 	t->refs = 1;
 	return t;
 }
@@ -185,10 +185,9 @@ static bool mirror_get(const struct table *t, struct text key, uint64_t now,
 	return true;
 }
 
-/* Is there nothing to ask the directory for this key? Postfix answers "not found" then. */
-static bool is_unaskable(const struct table_settings *s, struct text key)
+bool table_asks(const struct table_settings *s, struct text key)
 {
-	return !needs_met(s->needs, key) || (s->domain && !domain_list_admits(s->domain, key));
+	return needs_met(s->needs, key) && (!s->domain || domain_list_admits(s->domain, key));
 }
 
 struct table_reply table_settle(struct table *t, struct text key, uint64_t now,
@@ -219,7 +218,7 @@ struct table_reply table_get(struct table *t, struct text key, uint64_t now,
 {
 	struct table_reply r;
 
-	if (is_unaskable(t->settings, key))
+	if (!table_asks(t->settings, key))
 		return reply(answer_absent(PROOF_UNASKABLE));
 	if (t->settings->mode == TABLE_MIRROR && mirror_get(t, key, now, oracle, &r))
 		return r;
@@ -256,7 +255,7 @@ enum verdict table_peek(struct table *t, struct text key, uint64_t now,
 {
 	struct table_reply r;
 
-	if (is_unaskable(t->settings, key))
+	if (!table_asks(t->settings, key))
 		return answer_absent(PROOF_UNASKABLE).verdict;
 	if (t->settings->mode == TABLE_MIRROR && mirror_get(t, key, now, oracle, &r))
 		return r.answer.verdict;

@@ -9,6 +9,7 @@
 #define SHARDS_MAX 16
 #define SHARD_BYTES_MIN ((size_t)64 << 10)
 #define PAGE ((size_t)4096)
+#define FOREVER (UINT64_MAX / 2)	/* msec: jitter may still add to it */
 
 /* One mapping holds this and the memory of all shards. */
 struct demand {
@@ -18,7 +19,9 @@ struct demand {
 	struct shard shards[];
 };
 
-/* --- time ---------------------------------------------------------------------------------- */
+static const struct text none;
+
+/* --- time --------------------------------------------------------------------------- */
 
 static uint64_t later(uint64_t now, uint64_t msec)
 {
@@ -30,7 +33,7 @@ static bool is_fresh(const struct entry *e, uint64_t now)
 	return e->known != NOTHING && now < e->fresh_until;
 }
 
-/* May what is known still be used in some way? An absence may not once it is not fresh. */
+/* May what is known still be used in some way? An absence may only while it is fresh. */
 static bool is_usable(const struct demand *d, const struct entry *e, uint64_t now)
 {
 	return is_fresh(e, now) ||
@@ -44,7 +47,7 @@ static bool is_due(const struct demand *d, const struct entry *e, uint64_t now)
 	       e->fresh_until - now <= d->times.ttl / 10;
 }
 
-/* --- the cache ----------------------------------------------------------------------------- */
+/* --- the cache ---------------------------------------------------------------------- */
 
 static unsigned shards_for(size_t n_bytes)
 {
@@ -55,15 +58,20 @@ static unsigned shards_for(size_t n_bytes)
 
 struct demand *demand_new(size_t max_bytes, const struct demand_times *times)
 {
-	size_t size = (max_bytes < SHARD_BYTES_MIN ? SHARD_BYTES_MIN : max_bytes) & ~(PAGE - 1);
+	size_t size = max_bytes < SHARD_BYTES_MIN ? SHARD_BYTES_MIN
+						  : max_bytes & ~(PAGE - 1);
 	unsigned n = shards_for(size);
 	size_t head = sizeof(struct demand) + n * sizeof(struct shard);
-	struct demand *d = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-				-1, 0);
+	struct demand *d = mmap(NULL, size, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (d == MAP_FAILED)
 		return NULL;
 	d->times = *times;
+	if (d->times.ttl > FOREVER)
+		d->times.ttl = FOREVER;
+	if (d->times.negative_ttl > FOREVER)
+		d->times.negative_ttl = FOREVER;
 	d->size = size;
 	d->n_shards = n;
 
@@ -110,13 +118,18 @@ static struct demand_reply park(struct shard *s, struct entry *e, struct waiter 
 static struct demand_reply reply_fresh(struct demand *d, struct shard *s, struct entry *e,
 				       uint64_t now, struct buf *value)
 {
-	struct demand_reply reply = { .says = DEMAND_NOTFOUND, .lead = is_due(d, e, now) };
+	bool is_found = e->known == VALUE;
+	struct demand_reply reply = {
+		.says = is_found ? DEMAND_FOUND : DEMAND_NOTFOUND,
+		.lead = is_due(d, e, now),
+	};
 
-	if (e->known == VALUE) {
-		reply.says = DEMAND_FOUND;
+	if (is_found)
 		shard_read(s, e, value);
-	}
-	shard_move(s, e, reply.lead ? ASKED : (enum list)e->list);
+	if (reply.lead)
+		shard_move(s, e, ASKED);
+	else
+		e->is_used = true;
 	return reply;
 }
 
@@ -126,7 +139,7 @@ static struct demand_reply reply_old(struct demand *d, struct shard *s, struct e
 	bool has_stale = is_usable(d, e, now);
 	struct demand_reply reply = { .says = has_stale ? DEMAND_STALE : DEMAND_FAILED };
 
-	if (e->list == ASKED || now >= e->retry_at) {
+	if (now >= e->retry_at) {
 		reply = park(s, e, w);
 		reply.has_stale = has_stale;
 	}
@@ -144,7 +157,7 @@ struct demand_reply demand_get(struct demand *d, struct text key, uint64_t now,
 	struct entry *e = shard_find(s, hash, key);
 
 	if (!e)
-		e = shard_add(s, hash, key, (struct text){ NULL, 0 }, GUESTS);
+		e = shard_add(s, hash, key, none, GUESTS);
 	if (e && is_fresh(e, now))
 		reply = reply_fresh(d, s, e, now, value);
 	else if (e)
@@ -156,7 +169,9 @@ struct demand_reply demand_get(struct demand *d, struct text key, uint64_t now,
 enum demand_says demand_peek(struct demand *d, struct text key, uint64_t now)
 {
 	static const enum demand_says says[] = {
-		[NOTHING] = DEMAND_FAILED, [VALUE] = DEMAND_FOUND, [ABSENCE] = DEMAND_NOTFOUND,
+		[NOTHING] = DEMAND_FAILED,
+		[VALUE] = DEMAND_FOUND,
+		[ABSENCE] = DEMAND_NOTFOUND,
 	};
 	uint32_t hash;
 	struct shard *s = lock_shard(d, key, &hash);
@@ -167,22 +182,23 @@ enum demand_says demand_peek(struct demand *d, struct text key, uint64_t now)
 	return says[known];
 }
 
-/* The directory gave a value. One that does not fit is not kept, nor is what it replaces. */
+/* The directory gave a value. One that does not fit is not kept. */
 static void put_found(struct demand *d, struct shard *s, uint32_t hash, struct text key,
 		      struct text value, uint64_t now)
 {
-	struct entry *e = d->times.ttl ? shard_add(s, hash, key, value, VALUES) : NULL;
+	uint64_t ttl = d->times.ttl;
+	struct entry *e = ttl ? shard_add(s, hash, key, value, VALUES) : NULL;
 
 	if (e)
-		e->fresh_until = later(now, clock_jitter(d->times.ttl, &s->random));
+		e->fresh_until = later(now, clock_jitter(ttl, &s->random));
 }
 
-/* The directory has none. Jitter takes away only: an absence is never used past negative_ttl. */
-static void put_notfound(struct demand *d, struct shard *s, uint32_t hash, struct text key,
-			 uint64_t now)
+/* The directory has none. Jitter only takes away: never used past negative_ttl. */
+static void put_notfound(struct demand *d, struct shard *s, uint32_t hash,
+			 struct text key, uint64_t now)
 {
 	uint64_t ttl = d->times.negative_ttl;
-	struct entry *e = ttl ? shard_add(s, hash, key, (struct text){ NULL, 0 }, GUESTS) : NULL;
+	struct entry *e = ttl ? shard_add(s, hash, key, none, GUESTS) : NULL;
 
 	if (!e)
 		return;
@@ -199,14 +215,15 @@ static void put_failure(struct demand *d, struct shard *s, struct entry *e, uint
 		e = NULL;
 	}
 	if (!e && d->times.retry)
-		e = shard_add(s, hash, key, (struct text){ NULL, 0 }, GUESTS);
+		e = shard_add(s, hash, key, none, GUESTS);
 	if (!e)
 		return;
 	e->retry_at = later(now, d->times.retry);
 	shard_move(s, e, e->known == VALUE ? VALUES : GUESTS);
 }
 
-struct waiter *demand_put(struct demand *d, struct text key, struct answer answer, uint64_t now)
+struct waiter *demand_put(struct demand *d, struct text key, struct answer answer,
+			  uint64_t now)
 {
 	uint32_t hash;
 	struct shard *s = lock_shard(d, key, &hash);

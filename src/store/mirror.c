@@ -12,13 +12,13 @@
  *
  * A record is the length of the key, the length of the value (both as LEB128: seven
  * bits a byte, low ones first), the key, the value. A value of length 0 marks a bad key.
- * A slot is 0 (empty) or 24 bits of hash over 40 bits of offset from the start of the mapping.
+ * A slot is 0 (empty) or 24 bits of hash over 40 bits of offset from the mapping's start.
  * A key's slots are probed upwards from the one that the hash's upper half points at.
  */
 struct mirror {
 	size_t size;		/* bytes of the mapping */
 	size_t slots;		/* offset of the slots */
-	size_t n_slots;		/* < 2^32; three for two entries: misses probe five on average */
+	size_t n_slots;		/* < 2^32; three for two entries: a miss probes five */
 	size_t entries;
 	size_t bad;
 	size_t payload;
@@ -28,7 +28,8 @@ struct mirror {
 #define OFFSET_BITS 40
 #define OFFSET_MAX (((size_t)1 << OFFSET_BITS) - 1)
 #define PAGE ((size_t)4096)
-#define FIRST_CAP ((size_t)64 << 10)
+#define CAP_MIN ((size_t)64 << 10)
+#define FIRST sizeof(struct mirror)	/* offset of the first record; so 0 is none */
 
 /* The same mapping while it grows: no slots yet. Pages never touched cost nothing. */
 struct mirror_builder {
@@ -61,7 +62,7 @@ struct duplicates {
 	size_t n, cap;
 };
 
-/* --- records ------------------------------------------------------------------------- */
+/* --- records ------------------------------------------------------------------------ */
 
 static size_t varint_size(size_t n)
 {
@@ -110,7 +111,7 @@ static inline struct record record_at(const char *p)
 	return r;
 }
 
-/* --- reading ------------------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------------------ */
 
 /*
  * The slot of a key, or the empty one where it belongs. The upper half of the hash
@@ -130,7 +131,8 @@ static inline size_t find_slot(const struct mirror *m, uint64_t hash, struct tex
 	return i;
 }
 
-enum mirror_says mirror_find(const struct mirror *m, struct text key, struct text *ret_value)
+enum mirror_says mirror_find(const struct mirror *m, struct text key,
+			     struct text *ret_value)
 {
 	const char *base = (const char *)m;
 	const uint64_t *slots = (const uint64_t *)(const void *)(base + m->slots);
@@ -147,6 +149,28 @@ enum mirror_says mirror_find(const struct mirror *m, struct text key, struct tex
 		return MIRROR_BAD;
 	*ret_value = value;
 	return MIRROR_HIT;
+}
+
+bool mirror_sample(const struct mirror *m, uint64_t random, struct text *ret_key,
+		   struct text *ret_value)
+{
+	const char *base = (const char *)m;
+	const uint64_t *slots = (const uint64_t *)(const void *)(base + m->slots);
+
+	for (size_t tries = 0; m->entries > m->bad && tries < 1000; tries++) {
+		uint64_t slot = slots[(random % m->n_slots + tries) % m->n_slots];
+
+		if (!slot)
+			continue;
+
+		struct record r = record_at(base + (slot & OFFSET_MAX));
+		if (r.value.n) {
+			*ret_key = r.key;
+			*ret_value = r.value;
+			return true;
+		}
+	}
+	return false;
 }
 
 size_t mirror_entries(const struct mirror *m)
@@ -180,7 +204,7 @@ void mirror_free(struct mirror *m)
 		munmap(m, m->size);
 }
 
-/* --- collecting rows ------------------------------------------------------------------- */
+/* --- collecting rows ---------------------------------------------------------------- */
 
 /* Make the mapping `size` bytes, rounded up to pages. Moving it copies nothing. */
 static bool resize(struct mirror_builder *b, size_t size)
@@ -202,7 +226,7 @@ static bool resize(struct mirror_builder *b, size_t size)
 /* Room for `n` more bytes of records, within max_bytes. */
 static bool reserve(struct mirror_builder *b, size_t n)
 {
-	if (n > b->limits.max_bytes + sizeof(struct mirror) - b->end)
+	if (n > b->limits.max_bytes + FIRST - b->end)
 		return false;
 	if (n <= b->cap - b->end)
 		return true;
@@ -218,8 +242,8 @@ struct mirror_builder *mirror_builder_new(const struct mirror_limits *limits)
 	b->limits = *limits;
 	if (b->limits.max_bytes > OFFSET_MAX / 2)
 		b->limits.max_bytes = OFFSET_MAX / 2;
-	b->end = sizeof(struct mirror);
-	if (!resize(b, FIRST_CAP)) {
+	b->end = FIRST;
+	if (!resize(b, CAP_MIN)) {
 		free(b);
 		return NULL;
 	}
@@ -253,9 +277,9 @@ static bool append(struct mirror_builder *b, struct text key, struct text value)
 }
 
 /*
- * Cut the value of the last record to `n` bytes, or stretch it; new bytes are for the caller
- * to fill. What is there moves only where the length itself takes more or fewer bytes, so
- * that a value of many parts costs linear time.
+ * Cut the value of the last record to `n` bytes, or stretch it; new bytes are for the
+ * caller to fill. What is there moves only where the length itself takes more or fewer
+ * bytes, so that a value of many parts costs linear time.
  */
 static void set_last_length(struct mirror_builder *b, size_t n)
 {
@@ -334,7 +358,7 @@ size_t mirror_builder_bad(const struct mirror_builder *b)
 	return b->bad;
 }
 
-/* --- sealing --------------------------------------------------------------------------- */
+/* --- sealing ------------------------------------------------------------------------ */
 
 static bool add_duplicate(struct duplicates *d, size_t first, size_t later)
 {
@@ -383,7 +407,7 @@ static struct mirror *index_records(struct mirror_builder *b, uint64_t born,
 
 	uint64_t *slots = (uint64_t *)(void *)(b->map + m->slots);
 	struct record r;
-	for (size_t at = sizeof *m; at < b->end; at = (size_t)(r.end - b->map)) {
+	for (size_t at = FIRST; at < b->end; at = (size_t)(r.end - b->map)) {
 		r = record_at(b->map + at);
 
 		uint64_t hash = hash_text(r.key);
@@ -413,7 +437,7 @@ static int by_first(const void *a, const void *b)
 }
 
 /*
- * Copy the rows of `b` into `to` with those of one key side by side, so that adding joins them.
+ * Copy the rows of `b` into `to`, those of a key side by side, so that adding joins them.
  *
  * in_order   the duplicates by `later`, to leave them out where they stand
  * by_key     the same by `first`, to add them behind it
@@ -424,7 +448,7 @@ static bool regroup(const struct mirror_builder *b, const struct duplicate *in_o
 	const struct duplicate *skip = in_order, *next = by_key;
 	struct record r;
 
-	for (size_t at = sizeof(struct mirror); at < b->end; at = (size_t)(r.end - b->map)) {
+	for (size_t at = FIRST; at < b->end; at = (size_t)(r.end - b->map)) {
 		size_t n_values = 1;
 
 		r = record_at(b->map + at);
@@ -445,8 +469,8 @@ static bool regroup(const struct mirror_builder *b, const struct duplicate *in_o
 }
 
 /*
- * A builder in which each key has one record; frees `b`. A second arena is needed only here, and
- * the slots are given back before it grows.
+ * A builder in which each key has one record; frees `b`. Only here a second arena is
+ * needed; the slots are given back before it grows.
  */
 static struct mirror_builder *without_duplicates(struct mirror_builder *b,
 						 const struct duplicates *d)

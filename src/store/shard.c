@@ -13,7 +13,7 @@ union chunk {
 
 static_assert(sizeof(union chunk) == CHUNK_BYTES, "a chunk has no padding");
 
-/* --- the bytes of an entry ----------------------------------------------------------------- */
+/* --- the bytes of an entry ---------------------------------------------------------- */
 
 struct cursor {
 	struct shard *s;
@@ -101,7 +101,7 @@ static uint32_t chunks_of(const struct entry *e)
 	return (uint32_t)chunks_for((size_t)e->n_key + e->n_value);
 }
 
-/* --- lists and buckets --------------------------------------------------------------------- */
+/* --- lists and buckets -------------------------------------------------------------- */
 
 static struct entry *entry_of(struct shard *s, uint32_t chunk)
 {
@@ -129,6 +129,7 @@ static void list_add(struct shard *s, struct entry *e, enum list list)
 	uint32_t chunk = chunk_of(s, e);
 
 	e->list = (uint8_t)list;
+	e->is_used = false;
 	e->newer = 0;
 	e->older = l->newest;
 	*(e->older ? &entry_of(s, e->older)->newer : &l->oldest) = chunk;
@@ -156,7 +157,7 @@ struct entry *shard_find(struct shard *s, uint32_t hash, struct text key)
 	return NULL;
 }
 
-/* --- room ---------------------------------------------------------------------------------- */
+/* --- room --------------------------------------------------------------------------- */
 
 static uint32_t take_chunk(struct shard *s)
 {
@@ -190,21 +191,37 @@ void shard_drop(struct shard *s, struct entry *e)
 }
 
 /*
- * The entry to give up next for `n` chunks, or NULL. Strangers can ask for any number of keys
- * that do not exist. So questions, NOTFOUNDs and failures use what is free, but from the FOUNDs,
- * which must outlast a dead directory, they take no more than a quarter of the shard:
- * beyond that they only push out each other.
+ * The end of a list, where what was used meanwhile gets a second chance. So a hit need
+ * only mark its entry, and not write to its neighbours, which are rarely in the
+ * processor's cache. Chances are counted so that nobody waits long for the lock.
+ */
+static struct entry *oldest(struct shard *s, enum list list)
+{
+	for (int chances = 8;; chances--) {
+		uint32_t chunk = s->lists[list].oldest;
+		struct entry *e = chunk ? entry_of(s, chunk) : NULL;
+
+		if (!e || !e->is_used || !chances)
+			return e;
+		shard_move(s, e, list);
+	}
+}
+
+/*
+ * The entry to give up next for `n` chunks, or NULL. Strangers can ask for any number of
+ * keys that do not exist. So questions, NOTFOUNDs and failures use what is free, but from
+ * the FOUNDs, which must outlast a dead directory, they take no more than a quarter of
+ * the shard: beyond that they only push out each other.
  */
 static struct entry *victim(struct shard *s, size_t n, bool is_for_value)
 {
-	const struct lru *guests = &s->lists[GUESTS], *values = &s->lists[VALUES];
-	size_t n_guests = guests->n_chunks + s->lists[ASKED].n_chunks + (is_for_value ? 0 : n);
-	bool is_crowded = n_guests > s->n_chunks / 4;
-	uint32_t chunk = is_crowded ? guests->oldest : values->oldest;
+	size_t n_others = s->lists[GUESTS].n_chunks + s->lists[ASKED].n_chunks;
+	bool is_crowded = n_others + (is_for_value ? 0 : n) > s->n_chunks / 4;
+	struct entry *e = oldest(s, is_crowded ? GUESTS : VALUES);
 
-	if (!chunk && (!is_crowded || is_for_value))
-		chunk = is_crowded ? values->oldest : guests->oldest;
-	return chunk ? entry_of(s, chunk) : NULL;
+	if (!e && (!is_crowded || is_for_value))
+		e = oldest(s, is_crowded ? VALUES : GUESTS);
+	return e;
 }
 
 static size_t n_free(const struct shard *s)
@@ -228,8 +245,8 @@ static bool make_room(struct shard *s, size_t n, bool is_for_value)
 	return true;
 }
 
-struct entry *shard_add(struct shard *s, uint32_t hash, struct text key, struct text value,
-			enum list list)
+struct entry *shard_add(struct shard *s, uint32_t hash, struct text key,
+			struct text value, enum list list)
 {
 	size_t n = chunks_for(key.n + value.n);
 
@@ -256,7 +273,7 @@ struct entry *shard_add(struct shard *s, uint32_t hash, struct text key, struct 
 	return e;
 }
 
-/* --- life ---------------------------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------------------- */
 
 void shard_init(struct shard *s, char *p, size_t n_bytes)
 {

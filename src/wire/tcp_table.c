@@ -56,7 +56,8 @@ static bool decode(struct text t, struct buf *out)
 	return true;
 }
 
-static enum parsed parse_line(struct text line, struct buf *scratch, struct request *ret_req)
+static enum parsed parse_line(struct text line, struct buf *scratch,
+			      struct request *ret_req)
 {
 	static const struct text get = { "get ", 4 };
 

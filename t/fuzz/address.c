@@ -1,6 +1,6 @@
 /*
- * Addresses and lists of them. Line 1 is a recipient_delimiter, line 2 a key, the rest a list,
- * as a directory might hold it.
+ * Addresses and lists of them. Line 1 is a recipient_delimiter, line 2 a key, the rest a
+ * list, as a directory might hold it.
  */
 #include "fuzz/fuzz.h"
 
@@ -71,7 +71,8 @@ static void check_extension(struct text key, struct text delimiters)
 static bool is_plain(struct text list)
 {
 	for (size_t i = 0; i < list.n; i++)
-		if (!isalnum((unsigned char)list.p[i]) && !text_chr(TEXT(" ,@.+-_"), list.p[i]))
+		if (!isalnum((unsigned char)list.p[i]) &&
+		    !text_chr(TEXT(" ,@.+-_"), list.p[i]))
 			return false;
 	return true;
 }
@@ -113,8 +114,8 @@ static void check_list(struct text list, struct text extension)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct text in = fuzz_text(data, size);
-	struct text delimiters = fuzz_copy(fuzz_line(&in)), key = fuzz_copy(fuzz_line(&in));
-	struct text list = fuzz_copy(in);
+	struct text delimiters = fuzz_copy(fuzz_line(&in));
+	struct text key = fuzz_copy(fuzz_line(&in)), list = fuzz_copy(in);
 	struct address a;
 
 	check_parts(key, &a);

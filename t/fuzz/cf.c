@@ -1,4 +1,4 @@
-/* Postfix table files: names are unique, and what was read can be written and read again. */
+/* Postfix table files: names are unique, and what was read can be written and read. */
 #include "fuzz/fuzz.h"
 
 #include "base/cf.h"
@@ -9,7 +9,8 @@ static void check_trimmed(const char *s)
 {
 	size_t n = strlen(s);
 
-	assert(n == 0 || (!isspace((unsigned char)s[0]) && !isspace((unsigned char)s[n - 1])));
+	assert(n == 0 ||
+	       (!isspace((unsigned char)s[0]) && !isspace((unsigned char)s[n - 1])));
 }
 
 static void check_entries(const struct cf *cf, size_t lines)
@@ -21,7 +22,7 @@ static void check_entries(const struct cf *cf, size_t lines)
 		assert(!strchr(e->value, '\n'));
 		check_trimmed(e->value);
 		assert(e->line >= 1 && e->line <= lines);
-		assert(cf_get(cf, e->name) == e->value);	/* so no name is there twice */
+		assert(cf_get(cf, e->name) == e->value); /* so no name is there twice */
 	}
 	assert(!cf_get(cf, ""));
 }
@@ -32,7 +33,8 @@ static void check_again(const struct cf *cf)
 	struct cf again;
 
 	for (size_t i = 0; i < cf->n; i++)
-		buf_printf(&text, "# x\n%s =\n\n  %s\n", cf->entries[i].name, cf->entries[i].value);
+		buf_printf(&text, "# x\n%s =\n\n  %s\n", cf->entries[i].name,
+			   cf->entries[i].value);
 	assert(cf_parse(buf_view(&text), &again, &why));
 	assert(again.n == cf->n);
 	for (size_t i = 0; i < cf->n; i++) {

@@ -1,6 +1,6 @@
 /*
- * The `domain` parameter. Line 1 is the list, line 2 a key, the rest a file: each '/' of the
- * list becomes the path of that file, so that nothing else is ever opened.
+ * The `domain` parameter. Line 1 is the list, line 2 a key, the rest a file: each '/' of
+ * the list becomes the path of that file, so that nothing else is ever opened.
  */
 #include "fuzz/fuzz.h"
 

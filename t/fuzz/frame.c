@@ -24,7 +24,8 @@ static enum parsed take(struct text in, size_t max, struct buf *log, size_t *ret
 	(void)max;
 	assert(parsed != MEANINGLESS);
 	if (parsed == PARSED) {
-		assert(frame_add(&again, frame.verb, frame.args[0], frame.args[1], frame.args[2]));
+		assert(frame_add(&again, frame.verb, frame.args[0], frame.args[1],
+				 frame.args[2]));
 		assert(text_eq(buf_view(&again), (struct text){ in.p, *ret_used }));
 		buf_text(log, buf_view(&again));
 		check_number(frame.args[0]);
@@ -59,8 +60,9 @@ static void check_written(enum frame_verb verb, struct text args)
 	}
 	assert(frame_parse(buf_view(&out), &frame, &used) == PARSED);
 	assert(frame.verb == verb && used == out.n);
-	assert(verb == FRAME_START || verb == FRAME_PING || text_eq(frame.args[0], args) ||
-	       text_eq(frame.args[1], args) || text_eq(frame.args[2], args));
+	assert(verb == FRAME_START || verb == FRAME_PING ||
+	       text_eq(frame.args[0], args) || text_eq(frame.args[1], args) ||
+	       text_eq(frame.args[2], args));
 	buf_done(&out);
 }
 

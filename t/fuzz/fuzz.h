@@ -1,4 +1,4 @@
-/* fuzz.h - what the libFuzzer targets share: cutting inputs apart, and streams in pieces. */
+/* fuzz.h - what the libFuzzer targets share: inputs of several parts, and streams. */
 #ifndef FUZZ_FUZZ_H
 #define FUZZ_FUZZ_H
 
@@ -17,7 +17,7 @@ static inline struct text fuzz_text(const uint8_t *data, size_t size)
 	return (struct text){ (const char *)data, size };
 }
 
-/* A heap copy of exactly t.n bytes, for the caller to free: ASan sees one byte too far. */
+/* A heap copy of exactly t.n bytes, so that ASan sees one byte too far. */
 static inline struct text fuzz_copy(struct text t)
 {
 	char *p = malloc(t.n ? t.n : 1);
@@ -65,10 +65,12 @@ static inline size_t fuzz_count(struct text t, char c)
  * Take one message from the front of `in` and append all that it means to `log`;
  * `max` is the longest to accept.
  */
-typedef enum parsed fuzz_take(struct text in, size_t max, struct buf *log, size_t *ret_used);
+typedef enum parsed fuzz_take(struct text in, size_t max, struct buf *log,
+			      size_t *ret_used);
 
-/* Feed `in` in pieces of up to `piece` bytes (0: any size), as a socket would; log all of it. */
-static inline struct buf fuzz_feed(struct text in, fuzz_take *take, size_t max, size_t piece)
+/* Feed `in` as a socket would, in pieces of `piece` bytes (0: any size), and log it. */
+static inline struct buf fuzz_feed(struct text in, fuzz_take *take, size_t max,
+				   size_t piece)
 {
 	uint64_t random = fuzz_seed(in) | 1;
 	struct buf log = { 0 }, pending = { 0 };

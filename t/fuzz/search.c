@@ -1,6 +1,7 @@
 /*
- * The walk over the keys of one lookup. Line 1: two characters for the kind and flags, then the
- * recipient_delimiter; line 2: the key; the rest: the value that every candidate is found with.
+ * The walk over the keys of one lookup. Line 1: two characters for the kind and flags,
+ * then the recipient_delimiter; line 2: the key; the rest: the value that every candidate
+ * is found with.
  */
 #include "fuzz/fuzz.h"
 
@@ -54,7 +55,7 @@ static void check_candidate(struct text key, struct text candidate)
 	assert(candidate.n && utf8_valid(candidate));
 	assert(fold(candidate, &folded));
 	assert(text_eq(buf_view(&folded), candidate));
-	assert(candidate.n <= 3 * key.n + 2);	/* quotes, and no character folds to more */
+	assert(candidate.n <= 3 * key.n + 2); /* quotes, and no character folds to more */
 	buf_done(&folded);
 }
 
@@ -71,7 +72,7 @@ static void walk(struct search *s, const struct search_rules *rules, struct text
 	}
 	assert(utf8_valid(key));
 	while (search_next(s, &candidate)) {
-		/* four forms of an address, a bare user, and all that a label or colon ends */
+		/* forms of an address, a bare user, and what each dot or colon ends */
 		assert(++n <= 10 + fuzz_count(key, '.') + fuzz_count(key, ':'));
 		check_candidate(key, candidate);
 		buf_text(log, candidate);

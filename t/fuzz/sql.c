@@ -15,7 +15,7 @@ static const struct dialect {
 	{ SQL_MYSQL, "'\"`", "'\"`", true },
 };
 
-/* As mysql_real_escape_string(3) where there are backslashes, else doubling; ctx: the dialect. */
+/* As mysql_real_escape_string(3), or doubling without backslashes; ctx: the dialect. */
 static void quote(void *ctx, struct text part, struct buf *out)
 {
 	const struct dialect *d = ctx;
@@ -33,7 +33,8 @@ static void quote(void *ctx, struct text part, struct buf *out)
 static size_t comment_size(const struct dialect *d, struct text t)
 {
 	bool is_line = text_starts(t, TEXT("--")) &&
-		       (!d->has_backslash || t.n == 2 || iscntrl((unsigned char)t.p[2]) || t.p[2] == ' ');
+		       (!d->has_backslash || t.n == 2 || iscntrl((unsigned char)t.p[2]) ||
+			t.p[2] == ' ');
 	const char *end;
 
 	if (is_line || (d->has_backslash && text_starts(t, TEXT("#")))) {
@@ -82,8 +83,8 @@ static void skeleton(const struct dialect *d, struct text t, struct buf *out)
 	}
 }
 
-static void escaped_skeleton(const struct dialect *d, const struct sql *sql, struct text key,
-			     struct buf *out)
+static void escaped_skeleton(const struct dialect *d, const struct sql *sql,
+			     struct text key, struct buf *out)
 {
 	struct buf query = { 0 };
 
@@ -93,7 +94,8 @@ static void escaped_skeleton(const struct dialect *d, const struct sql *sql, str
 }
 
 /* Whatever the key, the database sees the same query. */
-static void check_injection(const struct dialect *d, const struct sql *sql, struct text key)
+static void check_injection(const struct dialect *d, const struct sql *sql,
+			    struct text key)
 {
 	struct buf strange = { 0 }, tame = { 0 };
 
@@ -104,8 +106,9 @@ static void check_injection(const struct dialect *d, const struct sql *sql, stru
 	buf_done(&tame);
 }
 
-/* With SQLite's one way to escape, bound and escaped are the same query, byte for byte. */
-static void check_same_query(const struct dialect *d, const struct sql *sql, struct text key)
+/* SQLite has one way to escape: bound and escaped are the same query, byte for byte. */
+static void check_same_query(const struct dialect *d, const struct sql *sql,
+			     struct text key)
 {
 	struct text statement = text_of(sql_statement(sql));
 	struct buf bound = { 0 }, escaped = { 0 }, value = { 0 };

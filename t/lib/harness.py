@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import traceback
 
 BUILD = os.environ.get("SOCKETMAPD_BUILD", "build")
 PROGRAM = os.path.abspath(BUILD + "/socketmapd")
@@ -26,24 +27,25 @@ SANITIZER = re.compile(r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime er
 SANITIZER_ENV = {
     "ASAN_OPTIONS": "exitcode=99:detect_leaks=1:detect_stack_use_after_return=1",
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1:exitcode=99",
-    "TSAN_OPTIONS": "exitcode=99:halt_on_error=1:second_deadlock_stack=1",
+    "TSAN_OPTIONS": "exitcode=99:halt_on_error=1:second_deadlock_stack=1:suppressions=" + os.path.join(os.path.dirname(os.path.abspath(__file__)), "tsan.supp"),
 }
 
 
 # --- TAP ------------------------------------------------------------------------------------
 
 _tests = _failed = 0
-_finished = False
+_lock = threading.RLock()       # guards the counts and the output
 
 
 def ok(passed, name, *diagnostics):
     global _tests, _failed
-    _tests += 1
-    _failed += not passed
-    print("%s %d - %s" % ("ok" if passed else "not ok", _tests, name), flush=True)
-    if not passed:
-        for d in diagnostics:
-            note(d)
+    with _lock:
+        _tests += 1
+        _failed += not passed
+        print("%s %d - %s" % ("ok" if passed else "not ok", _tests, name), flush=True)
+        if not passed:
+            for d in diagnostics:
+                note("%.2000s" % (d,))
     return bool(passed)
 
 
@@ -57,14 +59,13 @@ def like(got, pattern, name):
 
 
 def note(text):
-    for line in str(text).splitlines():
-        print("# " + line, flush=True)
+    with _lock:
+        for line in str(text).splitlines():
+            print("# " + line, flush=True)
 
 
 def done():
     """The last line of every test: a script that died earlier has no plan and fails."""
-    global _finished
-    _finished = True
     print("1..%d" % _tests, flush=True)
     raise SystemExit(1 if _failed else 0)
 
@@ -75,6 +76,20 @@ def skip_all(why):
 
 
 # --- waiting --------------------------------------------------------------------------------
+
+def in_parallel(function, arguments):
+    """Call it with each argument in a thread of its own; an exception is a failed test."""
+    def call(argument):
+        try:
+            function(argument)
+        except Exception:
+            ok(False, "%s(%.80r)" % (function.__name__, argument), traceback.format_exc())
+    threads = [threading.Thread(target=call, args=(a,)) for a in arguments]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+
 
 def wait_for(condition, seconds=10):
     """Ask `condition` until it is true or time is over; its last answer."""
@@ -98,7 +113,7 @@ _libc = ctypes.CDLL(None)
 
 
 def die_with_parent():
-    _libc.prctl(1, signal.SIGKILL)      # PR_SET_PDEATHSIG
+    _libc.prctl(1, signal.SIGKILL)      # PR_SET_PDEATHSIG; the parent is a thread here
 
 
 def stat_fields(pid):
@@ -435,8 +450,12 @@ class Client:
         n = len(digits) + 1 + int(digits) + 1 if colon else None
         return n if n and len(data) >= n else None
 
+    def read_raw(self):
+        """One whole reply as it is on the wire."""
+        return self.read_until(self._netstring_length)
+
     def read(self):
-        data = self.read_until(self._netstring_length)
+        data = self.read_raw()
         return data and data[data.index(b":") + 1:-1].decode("utf-8", "surrogateescape")
 
     @staticmethod
@@ -478,8 +497,11 @@ class Client:
 class TableClient(Client):
     """A tcp_table client; replies without their newline, still encoded."""
 
+    def read_raw(self):
+        return self.read_until(lambda b: b.index(b"\n") + 1 if b"\n" in b else None)
+
     def read(self):
-        line = self.read_until(lambda b: b.index(b"\n") + 1 if b"\n" in b else None)
+        line = self.read_raw()
         return line and line[:-1].decode("ascii", "surrogateescape")
 
     def ask(self, key):

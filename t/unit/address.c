@@ -185,7 +185,6 @@ static void every_address_of_a_list_gets_the_extension(void **state)
 		{ "<>", "+E" },
 		{ "<>, a@y", "a+E@y" },
 		{ "\"unclosed@y", "\"unclosed@y+E\"" },
-		{ "unclosed <a@y", "unclosed+E, <a+E@y" },
 		{ "J\303\226RG@y", "J\303\226RG+E@y" },
 	};
 	(void)state;

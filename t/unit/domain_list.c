@@ -10,7 +10,8 @@ static char dir[] = "/tmp/smdlXXXXXX";
 static int make_files(void **state)
 {
 	static const struct { const char *name, *content; } files[] = {
-		{ "d", "d1.example\n# x.example\n!excluded.d1.example, D2.Example\r\n\n y.example # z.example\n" },
+		{ "d", "d1.example\n# x.example\n!excluded.d1.example, D2.Example\r\n\n"
+		       " y.example # z.example\n" },
 		{ "th", "t1.example OK\n# c\nT2.example OK\nt3.example\n more\nnovalue.example\n"
 			"t4.example: OK\n\377.example OK\n" },
 		{ "lead", " lead.example x\nt1.example OK\n" },

@@ -13,8 +13,8 @@ static const struct {
 } messages[] = {
 	{ FRAME_HELLO, { "1", "socketmapd-sqlite sqlite 3.40.1" },
 	  "39:hello 1 socketmapd-sqlite sqlite 3.40.1," },
-	{ FRAME_SOURCE, { "dbpath", "/var/a b.sqlite" }, "29:source dbpath /var/a b.sqlite," },
-	{ FRAME_SOURCE, { "password", "" }, "16:source password ,"},
+	{ FRAME_SOURCE, { "dbpath", "/a b.sqlite" }, "25:source dbpath /a b.sqlite," },
+	{ FRAME_SOURCE, { "password", "" }, "16:source password ," },
 	{ FRAME_START, { 0 }, "5:start," },
 	{ FRAME_TABLE, { "7", "query", "SELECT 1" }, "22:table 7 query SELECT 1," },
 	{ FRAME_FORGET, { "7" }, "8:forget 7," },
@@ -43,7 +43,7 @@ static void assert_message(const struct frame *frame, size_t i)
 {
 	assert_int_equal(frame->verb, messages[i].verb);
 	for (size_t k = 0; k < 3; k++)
-		assert_text(frame->args[k], messages[i].args[k] ? messages[i].args[k] : "");
+		assert_true(text_eq(frame->args[k], text_of(messages[i].args[k])));
 }
 
 static void writes_every_verb_as_the_manual_says(void **state)
@@ -131,7 +131,7 @@ static void refuses_what_is_no_message(void **state)
 
 static void refuses_what_is_no_netstring(void **state)
 {
-	static const char *const bad[] = { "ping\n", "04:ping,", "4:pingx", "1048577", "-1:" };
+	static const char *const bad[] = { "ping\n", "04:ping,", "4:pingx", "1048577" };
 	struct frame frame;
 	size_t used;
 	(void)state;
@@ -185,8 +185,8 @@ static void numbers_are_plain_digits(void **state)
 		{ "18446744073709551615", UINT64_MAX },
 	};
 	static const char *const bad[] = {
-		"", "-1", "+1", " 1", "1 ", "01", "00", "1x", "0x1", "18446744073709551616",
-		"18446744073709551620", "99999999999999999999",
+		"", "-1", "+1", " 1", "1 ", "01", "00", "1x", "0x1",
+		"18446744073709551616", "18446744073709551620", "99999999999999999999",
 	};
 	uint64_t n = 42;
 	(void)state;
@@ -204,8 +204,12 @@ static void numbers_are_plain_digits(void **state)
 static void verbs_have_the_names_of_the_wire(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < N_MESSAGES; i++)
-		assert_non_null(strstr(messages[i].wire, frame_verb_name(messages[i].verb)));
+	for (size_t i = 0; i < N_MESSAGES; i++) {
+		const char *word = strchr(messages[i].wire, ':') + 1;
+		const char *name = frame_verb_name(messages[i].verb);
+
+		assert_true(text_starts(text_of(word), text_of(name)));
+	}
 	assert_string_equal(frame_verb_name(FRAME_VERBS), "unknown");
 }
 

@@ -42,7 +42,7 @@ static const struct {
 	{ BYTES("GET / HTTP/1.1\r\n"), MALFORMED, BYTES(""), BYTES(""), 0 },
 };
 
-/* Parse a copy of `in`; the request must be as `cases[i]` says, whatever more has arrived. */
+/* Parse a copy of `in`; the request must be as `cases[i]` says. */
 static enum parsed parse_case(struct text in, size_t max, size_t i)
 {
 	struct text copy = exact_copy(in);
@@ -72,8 +72,9 @@ static void parses_each_case_at_every_split(void **state)
 		for (size_t n = 0; n <= in.n; n++) {
 			parsed = parse_case((struct text){ in.p, n }, 1000, i);
 			if (cases[i].want != MALFORMED)
-				assert_int_equal(parsed, n < cases[i].used ? NEED_MORE
-									   : cases[i].want);
+				assert_int_equal(parsed, n < cases[i].used
+								 ? NEED_MORE
+								 : cases[i].want);
 		}
 		assert_int_equal(parsed, cases[i].want);
 	}
@@ -98,8 +99,9 @@ static void the_longest_key_of_postfix_fits(void **state)
 	(void)state;
 
 	netstring_add(&in, TEXT("virtual_alias_maps "), key);
-	assert_int_equal(socketmap.parse(buf_view(&in), socketmap.max_request, &scratch, &req,
-					 &used), PARSED);
+	assert_int_equal(socketmap.parse(buf_view(&in), socketmap.max_request, &scratch,
+					 &req, &used),
+			 PARSED);
 	assert_int_equal(req.key.n, key.n);
 	buf_done(&in);
 	free((char *)key.p);
@@ -144,13 +146,16 @@ static void nothing_else_is_ever_not_found(void **state)
 static void a_value_with_a_nul_would_be_cut(void **state)
 {
 	(void)state;
-	assert_reply((struct answer){ FOUND, BYTES("a\0b") }, TEMP, "21:TEMP value with a NUL,");
-	assert_reply((struct answer){ FOUND, BYTES("\0") }, TEMP, "21:TEMP value with a NUL,");
+	assert_reply((struct answer){ FOUND, BYTES("a\0b") }, TEMP,
+		     "21:TEMP value with a NUL,");
+	assert_reply((struct answer){ FOUND, BYTES("\0") }, TEMP,
+		     "21:TEMP value with a NUL,");
 }
 
 static void a_value_too_long_is_temp(void **state)
 {
-	struct text value = { memset(malloc(VALUE_MAX + 1), 'v', VALUE_MAX + 1), VALUE_MAX };
+	char *bytes = memset(malloc(VALUE_MAX + 1), 'v', VALUE_MAX + 1);
+	struct text value = { bytes, VALUE_MAX };
 	struct buf out = { 0 };
 	(void)state;
 
@@ -161,7 +166,7 @@ static void a_value_too_long_is_temp(void **state)
 
 	value.n++;
 	assert_reply((struct answer){ FOUND, value }, TEMP, "19:TEMP value too long,");
-	free((char *)value.p);
+	free(bytes);
 }
 
 static void reasons_are_one_short_printable_line(void **state)

@@ -15,7 +15,8 @@ static const struct {
 	/* captured from postmap(1) */
 	{ BYTES("get k\n"), PARSED, BYTES("k"), 6 },
 	{ BYTES("get space%20key\n"), PARSED, BYTES("space key"), 16 },
-	{ BYTES("get J%C3%B6rg@mbox.test\n"), PARSED, BYTES("J\303\266rg@mbox.test"), 24 },
+	{ BYTES("get J%C3%B6rg@mbox.test\n"), PARSED, BYTES("J\303\266rg@mbox.test"),
+	  24 },
 	{ BYTES("get \"q%20q\"@mbox.test\n"), PARSED, BYTES("\"q q\"@mbox.test"), 22 },
 	{ BYTES("get 100%25\n"), PARSED, BYTES("100%"), 11 },
 	{ BYTES("get \n"), PARSED, BYTES(""), 5 },
@@ -28,7 +29,7 @@ static const struct {
 	{ BYTES("get \r\n"), PARSED, BYTES(""), 6 },
 	{ BYTES("get k%0D%0a\n"), PARSED, BYTES("k\r\n"), 12 },
 	{ BYTES("get \303\274\n"), PARSED, BYTES("\303\274"), 7 },
-	{ BYTES("get a%00b\n"), PARSED, BYTES("a\0b"), 10 },			/* F79 */
+	{ BYTES("get a%00b\n"), PARSED, BYTES("a\0b"), 10 }, /* F79 */
 	{ BYTES("get %2525\n"), PARSED, BYTES("%25"), 10 },
 	/* F80: answered 400, and the stream goes on */
 	{ BYTES("\n"), MEANINGLESS, BYTES(""), 1 },
@@ -67,9 +68,11 @@ static void parses_each_case_at_every_split(void **state)
 			struct text copy = exact_copy((struct text){ cases[i].in.p, n });
 			struct request req = { 0 };
 			size_t used = 0;
-			enum parsed parsed = tcp_table.parse(copy, 100, &scratch, &req, &used);
+			enum parsed parsed =
+				tcp_table.parse(copy, 100, &scratch, &req, &used);
 
-			assert_int_equal(parsed, n < cases[i].used ? NEED_MORE : cases[i].want);
+			assert_int_equal(parsed,
+					 n < cases[i].used ? NEED_MORE : cases[i].want);
 			assert_int_equal(used, n < cases[i].used ? 0 : cases[i].used);
 			if (parsed == PARSED) {
 				assert_int_equal(req.map.n, 0);
@@ -135,7 +138,8 @@ static void what_would_be_cut_or_empty_is_400(void **state)
 {
 	(void)state;
 	assert_reply((struct answer){ FOUND, TEXT("") }, TEMP, "400 empty%20value\n");
-	assert_reply((struct answer){ FOUND, BYTES("a\0b") }, TEMP, "400 value%20with%20a%20NUL\n");
+	assert_reply((struct answer){ FOUND, BYTES("a\0b") }, TEMP,
+		     "400 value%20with%20a%20NUL\n");
 }
 
 static void the_encoded_line_is_what_counts(void **state)
@@ -176,7 +180,8 @@ static void what_is_encoded_can_be_decoded(void **state)
 		bytes[i] = (char)(i + 1);
 	tcp_table.reply((struct answer){ FOUND, { bytes, sizeof bytes } }, &wire);
 	memcpy(wire.p, "get ", 4);
-	assert_int_equal(tcp_table.parse(buf_view(&wire), 4096, &scratch, &req, &used), PARSED);
+	assert_int_equal(tcp_table.parse(buf_view(&wire), 4096, &scratch, &req, &used),
+			 PARSED);
 	assert_true(text_eq(req.key, (struct text){ bytes, sizeof bytes }));
 	buf_done(&wire);
 	buf_done(&scratch);

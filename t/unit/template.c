@@ -2,7 +2,10 @@
 
 #include "base/template.h"
 
-/* The suppression matrix of postfix-tables.md 3, every cell; what a template makes of the key, NULL: not asked. */
+/*
+ * The suppression matrix of postfix-tables.md 3, every cell: what a template makes of the key,
+ * NULL when it is not asked.
+ */
 #define COLUMNS 8
 
 static const char *const templates[COLUMNS] = {

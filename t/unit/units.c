@@ -5,7 +5,7 @@
 
 static void a_duration_is_digits_and_one_unit(void **state)
 {
-	static const struct { const char *in; uint64_t want; const char *printed; } cases[] = {
+	static const struct { const char *in; uint64_t n; const char *printed; } cases[] = {
 		{ "0", 0, "0" },
 		{ "0s", 0, "0" },
 		{ "500ms", 500, "500ms" },
@@ -24,7 +24,7 @@ static void a_duration_is_digits_and_one_unit(void **state)
 		uint64_t msec = 1;
 
 		assert_true(duration_parse(text_of(cases[i].in), &msec));
-		assert_int_equal(msec, cases[i].want);
+		assert_int_equal(msec, cases[i].n);
 		duration_print(&out, msec);
 		assert_string_equal(buf_cstr(&out), cases[i].printed);
 		buf_done(&out);
@@ -33,7 +33,7 @@ static void a_duration_is_digits_and_one_unit(void **state)
 
 static void a_size_is_digits_and_perhaps_a_unit(void **state)
 {
-	static const struct { const char *in; uint64_t want; const char *printed; } cases[] = {
+	static const struct { const char *in; uint64_t n; const char *printed; } cases[] = {
 		{ "0", 0, "0" },
 		{ "100", 100, "100" },
 		{ "16K", 16384, "16K" },
@@ -49,7 +49,7 @@ static void a_size_is_digits_and_perhaps_a_unit(void **state)
 		uint64_t bytes = 1;
 
 		assert_true(size_parse(text_of(cases[i].in), &bytes));
-		assert_int_equal(bytes, cases[i].want);
+		assert_int_equal(bytes, cases[i].n);
 		size_print(&out, bytes);
 		assert_string_equal(buf_cstr(&out), cases[i].printed);
 		buf_done(&out);
@@ -59,11 +59,13 @@ static void a_size_is_digits_and_perhaps_a_unit(void **state)
 static void what_is_neither_is_refused(void **state)
 {
 	static const char *const durations[] = {
-		"", "5", "s", "-5s", "+5s", "5 s", " 5s", "5s ", "1.5s", "5S", "1h30m", "5sec", "00",
+		"", "5", "s", "-5s", "+5s", "5 s", " 5s", "5s ", "1.5s", "5S", "1h30m",
+		"5sec", "00",
 		"9999999999999999999999s", "99999999999999999w",
 	};
 	static const char *const sizes[] = {
-		"", "K", "-1", "16k", "16KB", "16 M", "1.5G", "99999999999999999999", "99999999999G",
+		"", "K", "-1", "16k", "16KB", "16 M", "1.5G", "99999999999999999999",
+		"99999999999G",
 	};
 	uint64_t n = 7;
 	(void)state;
@@ -115,7 +117,8 @@ static void a_name_of_any_length_is_taken(void **state)
 	nearest_try(&n, "refresh");
 	assert_null(n.best);
 	n.name.n = 64;
-	nearest_try(&n, "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
+	nearest_try(&n,
+		"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
 	assert_int_equal(n.distance, 0);
 }
 
