@@ -14,7 +14,7 @@ import sys
 sys.path.insert(0, "t/lib")
 from harness import *
 from postfix import AuthServer, Postfix, Resolver, Smtp, installed
-from routes import ADDRESSES, CLIENTS, GROUPS, NAMES, TABLES, addresses, internal_addresses
+from routes import ADDRESSES, BROKEN, CLIENTS, GROUPS, NAMES, TABLES, addresses, internal_addresses
 
 VARIANTS = ("texthash", "direct", "union")
 DELIMITER = "+-"
@@ -111,6 +111,17 @@ def expand(service):
         return outcome
 
 
+def single(service):
+    """What each recipient does to a message of its own."""
+    outcome = {}
+    with Smtp(postfix, service + "-all") as s:
+        for a in BROKEN:
+            reply = s.send("probe@other.test", [a])
+            outcome[a] = (re.sub(r" as \w+", "", reply),
+                          reply.startswith("250") and postfix.queued(reply.split()[-1]))
+    return outcome
+
+
 def senders(service):
     """Who sends it in the end, and who gets a blind copy?"""
     outcome = {}
@@ -169,8 +180,8 @@ def domains(service):
     return resolve_all(service, [("probe@other.test", "none@" + n) for n in names])
 
 
-PROBES = {"rcpt": rcpt, "expand": expand, "senders": senders, "from": sender, "helo": helo,
-          "client": client, "resolve": resolve, "resolve_sender": resolve_sender,
+PROBES = {"rcpt": rcpt, "expand": expand, "single": single, "senders": senders, "from": sender,
+          "helo": helo, "client": client, "resolve": resolve, "resolve_sender": resolve_sender,
           "domains": domains}
 
 

@@ -8,7 +8,7 @@ enum node_type {
 	NODE_STRING,	/* text: what stood between the quotes */
 	NODE_INTEGER,	/* text: its digits */
 	NODE_BOOLEAN,	/* text: "true" or "false" */
-	NODE_FLOAT,
+	NODE_OTHER,	/* a float, or a string that is not UTF-8: nothing takes it */
 	NODE_WORD,	/* text: a value of a Postfix table file, which has no types */
 	NODE_LIST,	/* items without names */
 	NODE_GROUP,	/* items with names, each once */

@@ -20,7 +20,7 @@ enum frame_verb {
 	FRAME_HELLO,	/* hello VERSION NAME, both ways: source; program and library */
 	FRAME_SOURCE,	/* source OPTION VALUE: one setting of it; all before `start` */
 	FRAME_START,	/* start: settings are complete; the driver says hello */
-	FRAME_TABLE,	/* table ID OPTION VALUE: one setting of it; before its first use */
+	FRAME_TABLE,	/* table ID OPTION VALUE: one setting, before its first use */
 	FRAME_FORGET,	/* forget ID: the table is gone; no reply */
 	FRAME_LOOKUP,	/* lookup ID KEY: rows, then one end */
 	FRAME_SCAN,	/* scan ID: rows, then one end */
@@ -30,7 +30,7 @@ enum frame_verb {
 	FRAME_VALUE,	/* value VALUE: one value, raw, before result_format */
 	FRAME_DONE,	/* done N: definite success after N values, 0 for none */
 	FRAME_TEMP,	/* temp REASON: this request failed; the next may not */
-	FRAME_DOWN,	/* down REASON: no directory to be reached; rest before the next */
+	FRAME_DOWN,	/* down REASON: the directory is out of reach; rest first */
 	FRAME_VERBS
 };
 

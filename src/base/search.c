@@ -192,7 +192,7 @@ static bool next_parent(struct search *s)
 {
 	const struct search_rules *rules = s->rules;
 
-	if (kinds[rules->kind].is_address || !is_numeric(s->host))
+	if (kinds[rules->kind].is_address || !is_numeric(s->key))
 		s->host = parent_domain(s->host, rules->parents);
 	else if (rules->kind == SEARCH_NETWORK_ACCESS)
 		s->host = parent_network(s->host);

@@ -1,5 +1,6 @@
 #include "daemon/conf_file.h"
 
+#include "base/fold.h"
 #include "base/must.h"
 #include "daemon/conf.h"
 
@@ -52,13 +53,19 @@ static void convert_items(const struct conf_text *t, config_setting_t *from,
 		convert(t, config_setting_get_elem(from, (unsigned)i), &ret->items[i]);
 }
 
+/* `\xHH` can make any byte. */
+static void convert_string(const char *string, struct node *ret)
+{
+	ret->type = utf8_valid(text_of(string)) ? NODE_STRING : NODE_OTHER;
+	ret->text = ret->type == NODE_STRING ? must_strdup(string) : NULL;
+}
+
 static void convert_value(const struct conf_text *t, config_setting_t *from,
 			  struct node *ret)
 {
 	switch (config_setting_type(from)) {
 	case CONFIG_TYPE_STRING:
-		ret->type = NODE_STRING;
-		ret->text = must_strdup(config_setting_get_string(from));
+		convert_string(config_setting_get_string(from), ret);
 		break;
 	case CONFIG_TYPE_INT:
 	case CONFIG_TYPE_INT64:
@@ -79,7 +86,7 @@ static void convert_value(const struct conf_text *t, config_setting_t *from,
 		convert_items(t, from, ret);
 		break;
 	default:
-		ret->type = NODE_FLOAT;
+		ret->type = NODE_OTHER;
 	}
 }
 

@@ -108,7 +108,7 @@ static void make_rules(struct conf *c, const struct node *root, const char *name
 	for (size_t i = 0; i < locals->n; i++) {
 		struct buf domain = { 0 };
 
-		fold(text_of(locals->list[i]), &domain);	/* files are UTF-8 */
+		fold(text_of(locals->list[i]), &domain);	/* strings are UTF-8 */
 		folded[i].n = domain.n;
 		folded[i].p = buf_take(&domain);
 	}
@@ -222,9 +222,10 @@ static void check_domain_map(struct conf *c, const struct node *where, const cha
 				   "domains: the map \"%s\" asks a domain map itself",
 				   name);
 		if (!knows_foreign(m->tables[i]))
-			conf_note(c, where, "domains: the map \"%s\" calls a domain foreign at "
-				  "once, and in an outage, only with mode = \"mirror\", on_miss "
-				  "and stale_miss = \"notfound\"", name);
+			conf_note(c, where, "domains: the map \"%s\" calls a domain "
+				  "foreign at once, and in an outage, only with mode = "
+				  "\"mirror\", on_miss and stale_miss = \"notfound\"",
+				  name);
 	}
 	buf_done(&hint);
 }

@@ -13,6 +13,11 @@ static bool is_postfix(const struct option_row *rows, const char *name)
 	return row && row->flags & OPTION_POSTFIX;
 }
 
+static struct node new_group(const char *file)
+{
+	return (struct node){ NODE_GROUP, .file = must_strdup(file), .line = 1 };
+}
+
 static void add_item(struct node *group, enum node_type type, const char *name,
 		     const char *text, unsigned line)
 {
@@ -23,12 +28,13 @@ static void add_item(struct node *group, enum node_type type, const char *name,
 	};
 }
 
-static void unsupported(struct conf *c, const struct driver_kind *kind,
-			const struct node *where, const char *name)
+static void unsupported(struct conf *c, const struct driver_kind *kind, char *file,
+			const struct cf_entry *e)
 {
 	const struct option_row *const tables[] = { kind->source_rows, kind->table_rows,
 						    table_rows };
-	struct nearest nearest = { .name = text_of(name) };
+	const struct node where = { .file = file, .line = e->line };
+	struct nearest nearest = { .name = text_of(e->name) };
 	struct buf hint = { 0 };
 
 	for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
@@ -36,8 +42,8 @@ static void unsupported(struct conf *c, const struct driver_kind *kind,
 			if (r->flags & OPTION_POSTFIX)
 				nearest_try(&nearest, r->name);
 	nearest_hint(&nearest, &hint);
-	conf_error(c, where, "parameter \"%s\" is not supported for %s: tables%s", name,
-		   kind->name, buf_cstr(&hint));
+	conf_error(c, &where, "parameter \"%s\" is not supported for %s: tables%s",
+		   e->name, kind->name, buf_cstr(&hint));
 	buf_done(&hint);
 }
 
@@ -54,10 +60,7 @@ static void deal(struct conf *c, const struct driver_kind *kind, const struct cf
 			 is_postfix(table_rows, e->name))
 			add_item(table, NODE_WORD, e->name, e->value, e->line);
 		else
-			unsupported(
-				c, kind,
-				&(struct node){ .file = source->file, .line = e->line },
-				e->name);
+			unsupported(c, kind, source->file, e);
 	}
 }
 
@@ -127,13 +130,9 @@ bool conf_postfix(struct conf *c, const struct node *where, struct text name,
 	else
 		is_good = true;
 	if (is_good) {
-		struct node source = { .type = NODE_GROUP,
-				       .file = must_strdup(path.p),
-				       .line = 1 };
+		struct node source = new_group(path.p);
 
-		*ret_rest = (struct node){ .type = NODE_GROUP,
-					   .file = must_strdup(path.p),
-					   .line = 1 };
+		*ret_rest = new_group(path.p);
 		deal(c, kind, &cf, &source, ret_rest);
 		*ret_source = share_source(c, kind, &source);
 		node_done(&source);

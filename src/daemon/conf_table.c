@@ -52,9 +52,7 @@ static void fold_expected(struct table_draft *d)
 	for (size_t i = 0; i < expect->n; i++) {
 		struct buf key = { 0 };
 
-		if (!fold(text_of(expect->list[i]), &key))
-			conf_error(d->conf, table_where(d, "expect"),
-				   "expect: not UTF-8");
+		fold(text_of(expect->list[i]), &key);	/* strings are UTF-8 */
 		keys[i].n = key.n;
 		keys[i].p = buf_take(&key);
 	}
@@ -69,19 +67,19 @@ static void check_ages(struct table_draft *d)
 
 	if (s->mode != TABLE_MIRROR)
 		return;
-	if (!is_given)
-		s->max_age =
-			3 * s->refresh < MAX_AGE_LEAST ? MAX_AGE_LEAST : 3 * s->refresh;
-	if (!is_given && s->max_age > s->stale_max)
-		s->max_age = s->stale_max;
+	if (!is_given) {
+		s->max_age = 3 * s->refresh;
+		if (s->max_age < MAX_AGE_LEAST)
+			s->max_age = MAX_AGE_LEAST;
+		if (s->max_age > s->stale_max)
+			s->max_age = s->stale_max;
+	}
 	if (s->stale_max < s->refresh)
 		conf_error(d->conf, table_where(d, "stale_max"),
-			   "stale_max: shorter than refresh, so that every copy would "
-			   "expire");
+			   "stale_max: shorter than refresh: every copy would expire");
 	else if (s->max_age < s->refresh)
 		conf_error(d->conf, table_where(d, "max_age"),
-			   "max_age: shorter than refresh, so that every copy would go "
-			   "stale");
+			   "max_age: shorter than refresh: every copy would go stale");
 	else if (s->max_age > s->stale_max)
 		conf_error(d->conf, table_where(d, "max_age"),
 			   "max_age: longer than stale_max");
@@ -99,10 +97,12 @@ static void check_effects(struct table_draft *d)
 	const struct table_settings *s = &d->block.s;
 
 	if (asks_domains(s) && !s->domains)
-		conf_error(d->conf, table_where(d, "mode"), "domains is missing: the name of the map of our domains");
+		conf_error(d->conf, table_where(d, "mode"),
+			   "domains is missing: the name of the map of our domains");
 	if (s->mode == TABLE_MIRROR && s->domains && !asks_domains(s))
-		conf_note(d->conf, table_where(d, "domains"), "domains: no effect without "
-			  "on_miss or stale_miss = \"domain\"");
+		conf_note(d->conf, table_where(d, "domains"),
+			  "domains: no effect without on_miss or stale_miss = "
+			  "\"domain\"");
 	for (size_t i = 0; s->mode == TABLE_DEMAND && i < d->group->n; i++) {
 		const struct node *item = &d->group->items[i];
 		const struct option_row *row =

@@ -168,8 +168,8 @@ static void publish(struct scan *scan, struct mirror *mirror)
 
 static void scan_succeeded(struct scan *scan)
 {
+	size_t rows = mirror_builder_rows(scan->builder);
 	size_t bad = mirror_builder_bad(scan->builder);
-	size_t rows = mirror_builder_rows(scan->builder) + bad;
 	struct mirror *scanned = mirror_seal(scan->builder, scan->began);
 
 	scan->builder = NULL;
@@ -177,6 +177,9 @@ static void scan_succeeded(struct scan *scan)
 		scan_failed(scan, TEXT("max_entries or max_bytes exceeded"));
 		return;
 	}
+	/* Some keys turn bad only when their rows are joined. */
+	if (bad < mirror_bad(scanned))
+		bad = mirror_bad(scanned);
 	const struct mirror *old = atomic_load(&scan->table->mirror);
 	const char *why = refresh_verdict(scan->table->settings, old, scanned, rows, bad);
 	if (why) {
@@ -339,13 +342,17 @@ static void begin(struct scanner *sc, struct scan *scan)
 	};
 	struct process_table table = table_for_process(scan->table);
 
-	sc->is_ready = false;
-	sc->running = scan;
 	scan->is_in_round = false;
 	scan->phase = SCANNING;
 	scan->samples = 0;
 	scan->began = clock_msec();
-	scan->builder = must(mirror_builder_new(&limits));
+	scan->builder = mirror_builder_new(&limits);
+	if (!scan->builder) {
+		scan_failed(scan, TEXT("out of memory"));
+		return;
+	}
+	sc->is_ready = false;
+	sc->running = scan;
 	process_scan(sc->process, &table);
 }
 
@@ -388,11 +395,9 @@ static void pump(struct scanner *sc)
 
 	if (sc->running)
 		return;
-	if (scan && sc->is_ready) {
+	for (; scan && sc->is_ready && !sc->running; scan = next_in_round(sc))
 		begin(sc, scan);
-		return;
-	}
-	if (!scan && sc->process) {
+	if (!scan && !sc->running && sc->process) {
 		process_drop(sc->process);
 		sc->process = NULL;
 		sc->is_ready = false;

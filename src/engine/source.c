@@ -115,7 +115,10 @@ static uint64_t rest_msec(struct source *s)
 
 static void on_rested(uv_timer_t *timer)
 {
-	pump(timer->data);
+	struct source *s = timer->data;
+
+	s->rest_until = 0;	/* whatever clock_msec() says: libuv's clock may be a little ahead */
+	pump(s);
 }
 
 static void note_failure(struct source *s, struct text why)

@@ -10,6 +10,18 @@
 /* How long a key whose lookup failed is not asked again. */
 #define RETRY_MSEC 1000
 
+/* cache_size is an upper bound: when the host has no room for it, less will do. */
+static struct demand *new_demand(size_t max_bytes, const struct demand_times *times)
+{
+	struct demand *d = demand_new(max_bytes, times);
+
+	while (!d && max_bytes > (1 << 20)) {
+		max_bytes /= 2;
+		d = demand_new(max_bytes, times);
+	}
+	return must(d);
+}
+
 struct table *table_new(struct table_settings *settings, const char *map, struct source *source)
 {
 	static uint64_t last_id;	/* control thread only */
@@ -25,7 +37,7 @@ struct table *table_new(struct table_settings *settings, const char *map, struct
 	t->settings = settings;
 	t->map = must_strdup(map);
 	t->source = source_ref(source);
-	t->demand = must(demand_new(settings->cache_size, &times));
+	t->demand = new_demand(settings->cache_size, &times);
 	t->refs = 1;
 	return t;
 }

@@ -35,7 +35,7 @@ append_dot_mydomain = no
 smtputf8_enable = yes
 smtpd_peername_lookup = no
 smtpd_relay_restrictions = check_client_access static:OK, reject
-smtpd_authorized_xclient_hosts = 127.0.0.1
+smtpd_authorized_xclient_hosts = static:all
 smtpd_recipient_limit = 100000
 smtpd_soft_error_limit = 100000
 smtpd_hard_error_limit = 100000
@@ -94,7 +94,7 @@ class Postfix:
 
     def start(self):
         self.process = subprocess.Popen(
-            [installed() + "/master", "-c", self.dir + "/conf", "-d"], start_new_session=True,
+            [installed() + "/master", "-c", self.dir + "/conf", "-d", "-e", "900"], start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             preexec_fn=harness.die_with_parent)
         if not harness.wait_for(lambda: self.process.poll() is not None or

@@ -20,6 +20,12 @@ DOMAINS = ["plain.test", "catch.test", "local.test"]
 MORE_DOMAINS = ["Plain.TEST", "sub.plain.test", "bücher.test", "BÜCHER.test",
                 "xn--bcher-kva.test", "[192.0.2.1]", "other.test", "plain.test."]
 
+OWN = "plain.test, catch.test, sub.plain.test, bücher.test, xn--bcher-kva.test"
+LOCAL = OWN + ", local.test"    # where only local_recipient_maps is tried
+
+BROKEN = [l + "@plain.test" for l in ("loop", "loop+x", "bad", "bad+x", "self", "Self+x", "1000",
+                                     "1000+x", "1001", "1001+x", "long", "long+x")]
+
 # The keys: one for each rule, and decoys that no address must find.
 LOCAL_KEYS = ["joe", "ann+News", '"a b"', '"a@b"', '"q\\"q"', '"a,b"', '"(c)"', '"dot."', "raw.",
               "two..dots", "Jörg", "strasse", "silk", "ö", "owner", "list", "postmaster",
@@ -135,6 +141,13 @@ TABLES = {
                   "ann@plain.test": "first@other.test, joe@catch.test"},
                  {"joe@plain.test": "second@other.test", "ann+news@plain.test": "second@other.test",
                   "x@plain.test": "x@other.test", "@catch.test": "@other.test"}, search="virtual"),
+    "overridden": Table(rows(rewriting_keys(), alias), search="virtual", recipient_delimiter="-",
+                        owner_request_special=False, propagate_unmatched_extensions=["generic"]),
+    "broken": Table({"loop@plain.test": "pool@plain.test", "pool@plain.test": "loop@plain.test",
+                     "bad@plain.test": ",", "self@plain.test": "SELF@plain.test, x@other.test",
+                     "1000@plain.test": ", ".join("u%d@other.test" % i for i in range(1000)),
+                     "1001@plain.test": ", ".join("u%d@other.test" % i for i in range(1001)),
+                     "long@plain.test": "x" * 1000 + "@other.test"}, search="virtual"),
     "recipient_canonical_maps": Table(rows(rewriting_keys(), canonical)),
     "sender_canonical_maps": Table(rows(rewriting_keys(), canonical)),
     "recipient_bcc_maps": Table(rows(address_keys(), lambda n: "bcc%d@other.test" % n)),
@@ -142,7 +155,7 @@ TABLES = {
     "virtual_mailbox_maps": Table(rows(address_keys(), "box{}/".format)),
     "relay_recipient_maps": Table(rows(address_keys(), "relay{}".format)),
     "local_recipient_maps": Table(rows(address_keys(), "local{}".format),
-                                  local_domains=["plain.test", "catch.test", "local.test"]),
+                                  local_domains=LOCAL.split(", ")),
     "smtpd_sender_login_maps": Table(rows(address_keys(), "login{}".format)),
     "check_sender_access": Table(rows(address_keys(), reject)),
     "check_recipient_access": Table(rows(address_keys()[::-1], reject)),
@@ -153,6 +166,13 @@ TABLES = {
                                  + [".plain.test", "bücher.test", "local.test"], transport)),
     "domain_transport": Table(rows(NAME_KEYS + ["none@test", "joe"], transport),
                               search="transport"),
+    "plain_transport": Table(rows(NAME_KEYS + ["none@test", "joe"], transport),
+                             search="transport", parent_domain_style="plain"),
+    "dotted_relay": Table(rows(NAME_KEYS, str), search="domain", parent_domain_style="dotted"),
+    "dotted_helo": Table(rows(NAME_KEYS, reject), search="domain_access",
+                         parent_domain_style="dotted"),
+    "dotted_sender": Table(rows(address_keys() + ["@test", ".plain.test"], reject),
+                           search="mail_access", parent_domain_style="dotted"),
     "relocated_maps": Table(rows(address_keys(), "new{}@other.test".format)),
     "sender_dependent_relayhost_maps": Table(rows(address_keys(), "[relay{}]".format)),
     "sender_dependent_default_transport_maps": Table(rows(address_keys(), "smtp{}".format)),
@@ -161,9 +181,6 @@ TABLES = {
     "virtual_mailbox_domains": Table(rows(NAME_KEYS, str)),
     "relay_domains": Table(rows(NAME_KEYS, str)),
 }
-
-OWN = "plain.test, catch.test, sub.plain.test, bücher.test, xn--bcher-kva.test"
-
 
 class Group:
     """
@@ -179,6 +196,10 @@ class Group:
 GROUPS = [
     Group("alias", "rcpt expand", {"virtual_alias_maps": "{virtual_alias_maps}"}),
     Group("two", "rcpt expand", {"virtual_alias_maps": "{two}"}),
+    Group("overridden", "rcpt expand",
+          {"virtual_alias_maps": "{overridden}", "recipient_delimiter": "-",
+           "owner_request_special": "no", "propagate_unmatched_extensions": "generic"}),
+    Group("broken", "single", {"virtual_alias_maps": "{broken}"}),
     Group("canonical", "rcpt expand senders",
           {"recipient_canonical_maps": "{recipient_canonical_maps}",
            "sender_canonical_maps": "{sender_canonical_maps}"}),
@@ -188,7 +209,7 @@ GROUPS = [
           "virtual_mailbox_domains"),
     Group("relay", "rcpt", {"relay_recipient_maps": "{relay_recipient_maps}"}, "relay_domains"),
     Group("local", "rcpt", {"local_recipient_maps": "{local_recipient_maps}",
-                            "mydestination": OWN + ", local.test"}, None),
+                            "mydestination": LOCAL}, None),
     Group("login", "from", {"smtpd_sender_login_maps": "{smtpd_sender_login_maps}",
                             "smtpd_sasl_auth_enable": "yes", "smtpd_sasl_type": "dovecot",
                             "smtpd_sasl_path": "{auth}",
@@ -198,6 +219,10 @@ GROUPS = [
     Group("recipient", "rcpt",
           {"smtpd_recipient_restrictions": "check_recipient_access {check_recipient_access}, permit",
            "smtpd_reject_unlisted_recipient": "no"}),
+    Group("dotted_access", "from helo",
+          {"smtpd_recipient_restrictions":
+           "check_helo_access {dotted_helo}, check_sender_access {dotted_sender}, permit",
+           "parent_domain_matches_subdomains": ""}),
     Group("helo", "helo",
           {"smtpd_recipient_restrictions": "check_helo_access {check_helo_access}, permit"}),
     Group("client", "client",
@@ -206,6 +231,11 @@ GROUPS = [
                                    "smtpd_recipient_restrictions": "permit_mynetworks, reject"}),
     Group("transport", "resolve", {"transport_maps": "{transport_maps}"}, "relay_domains"),
     Group("domain_transport", "resolve domains", {"transport_maps": "{domain_transport}"}, None),
+    Group("plain_transport", "resolve domains",
+          {"transport_maps": "{plain_transport}",
+           "parent_domain_matches_subdomains": "transport_maps"}, None),
+    Group("dotted_relay", "domains", {"relay_domains": "{dotted_relay}",
+                                      "parent_domain_matches_subdomains": ""}, None),
     Group("relocated", "resolve", {"relocated_maps": "{relocated_maps}"}, "relay_domains"),
     Group("relayhost", "resolve_sender",
           {"sender_dependent_relayhost_maps": "{sender_dependent_relayhost_maps}"}),

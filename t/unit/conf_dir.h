@@ -74,8 +74,8 @@ static inline struct settings *load(struct buf *why, struct buf *notes)
 }
 
 /* Load good_conf with one map. */
-static inline struct settings *load_map(const char *name, const char *map, struct buf *why,
-				 struct buf *notes)
+static inline struct settings *load_map(const char *name, const char *map,
+					struct buf *why, struct buf *notes)
 {
 	char file[128];
 
@@ -89,7 +89,8 @@ static inline struct settings *load_map(const char *name, const char *map, struc
 }
 
 /* Write x.cf and y.cf and a map that names them. */
-static inline struct settings *load_postfix(const char *cf, const char *map, struct buf *why)
+static inline struct settings *load_postfix(const char *cf, const char *map,
+					   struct buf *why)
 {
 	struct buf text = { 0 }, notes = { 0 };
 

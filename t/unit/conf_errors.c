@@ -22,7 +22,10 @@ static void what_is_wrong_with_the_daemons_file_is_said(void **state)
 		  "below 2147483648\n" },
 		{ "max_clients = 0;", "s.conf:4: max_clients: 0 is less than 1\n" },
 		{ "log = \"a\nb\";", "s.conf:4: log: \"a\\x0ab\" is none of \"stderr\", "
-		  "\"syslog:mail\", \"syslog:daemon\", \"syslog:local0\" to \"local7\"\n" },
+		  "\"syslog:mail\", \"syslog:daemon\", \"syslog:local0\" to "
+		  "\"local7\"\n" },
+		{ "log = \"\\xff\";",
+		  "s.conf:4: log: wants a string in double quotes\n" },
 		{ "stop_timeout = 5;", "s.conf:4: stop_timeout: wants a duration in "
 		  "double quotes, with "
 		  "its unit: \"500ms\", \"30s\", \"5m\", \"3d\"\n" },
@@ -268,12 +271,12 @@ static void what_is_wrong_with_a_map_is_said(void **state)
 		  ALIAS_FILE ":1: domains: the map \"" ALIAS "\" asks a domain map "
 		  	"itself\n" },
 		{ ALIAS, MIRROR "max_age = \"1m\";", ALIAS_FILE
-		  ":1: max_age: shorter than refresh, so that every copy would go "
+		  ":1: max_age: shorter than refresh: every copy would go "
 		  "stale\n" },
 		{ ALIAS, MIRROR "max_age = \"4d\";",
 		  ALIAS_FILE ":1: max_age: longer than stale_max\n" },
 		{ ALIAS, MIRROR "stale_max = \"1m\";", ALIAS_FILE
-		  ":1: stale_max: shorter than refresh, so that every copy would "
+		  ":1: stale_max: shorter than refresh: every copy would "
 		  "expire\n" },
 		{ ALIAS, MIRROR "max_shrink = 101;",
 		  ALIAS_FILE ":1: max_shrink: 101 is more than 100\n" },

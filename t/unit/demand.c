@@ -708,12 +708,15 @@ static void what_is_used_stays_and_what_is_not_goes(void **state)
 
 	put(d, "used", found("v"), 5000);
 	put(d, "unused", found("v"), 5000);
+	put(d, "used once", found("v"), 5000);
+	assert_string_equal(ask(d, "used once", 5000), "FOUND v");
 	for (int i = 0; i < 2000; i++) {
 		snprintf(key, sizeof key, "%d", i);
 		put(d, key, found("v"), 5000);
 		assert_string_equal(ask(d, "used", 5000), "FOUND v");
 	}
 	assert_int_equal(demand_peek(d, TEXT("unused"), 5000), DEMAND_FAILED);
+	assert_int_equal(demand_peek(d, TEXT("used once"), 5000), DEMAND_FAILED);
 	demand_free(d);
 }
 

@@ -119,6 +119,7 @@ static const struct {
 	{ SEARCH_DOMAIN_ACCESS, PARENTS_DOTTED, "mail.client.test", "mail.client.test | .client.test | .test" },
 	{ SEARCH_DOMAIN_ACCESS, PARENTS_PLAIN, "mail.test.", "mail.test. | test." },
 	{ SEARCH_DOMAIN_ACCESS, PARENTS_PLAIN, "192.0.2.1", "192.0.2.1" },
+	{ SEARCH_DOMAIN_ACCESS, PARENTS_PLAIN, "x192.0.2.1", "x192.0.2.1 | 0.2.1 | 2.1 | 1" },
 	{ SEARCH_DOMAIN_ACCESS, PARENTS_PLAIN, "2001:db8::1", "2001:db8::1" },
 	{ SEARCH_DOMAIN_ACCESS, PARENTS_PLAIN, "", "" },
 
@@ -129,6 +130,7 @@ static const struct {
 	{ SEARCH_NETWORK_ACCESS, PARENTS_PLAIN, "::1", "::1 | :" },
 	{ SEARCH_NETWORK_ACCESS, PARENTS_PLAIN, "mx.client.test", "mx.client.test | client.test | test" },
 	{ SEARCH_NETWORK_ACCESS, PARENTS_PLAIN, "10.dyn.test", "10.dyn.test | dyn.test | test" },
+	{ SEARCH_NETWORK_ACCESS, PARENTS_PLAIN, "x.192.0.2", "x.192.0.2 | 192.0.2 | 0.2 | 2" },
 	{ SEARCH_NETWORK_ACCESS, PARENTS_PLAIN, "unknown", "unknown" },
 
 	{ SEARCH_DOMAIN, PARENTS_NONE, "Sub.D.test", "sub.d.test" },

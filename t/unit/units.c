@@ -5,7 +5,7 @@
 
 static void a_duration_is_digits_and_one_unit(void **state)
 {
-	static const struct { const char *in; uint64_t n; const char *printed; } cases[] = {
+	static const struct { const char *in; uint64_t n; const char *out; } cases[] = {
 		{ "0", 0, "0" },
 		{ "0s", 0, "0" },
 		{ "500ms", 500, "500ms" },
@@ -26,14 +26,14 @@ static void a_duration_is_digits_and_one_unit(void **state)
 		assert_true(duration_parse(text_of(cases[i].in), &msec));
 		assert_int_equal(msec, cases[i].n);
 		duration_print(&out, msec);
-		assert_string_equal(buf_cstr(&out), cases[i].printed);
+		assert_string_equal(buf_cstr(&out), cases[i].out);
 		buf_done(&out);
 	}
 }
 
 static void a_size_is_digits_and_perhaps_a_unit(void **state)
 {
-	static const struct { const char *in; uint64_t n; const char *printed; } cases[] = {
+	static const struct { const char *in; uint64_t n; const char *out; } cases[] = {
 		{ "0", 0, "0" },
 		{ "100", 100, "100" },
 		{ "16K", 16384, "16K" },
@@ -51,7 +51,7 @@ static void a_size_is_digits_and_perhaps_a_unit(void **state)
 		assert_true(size_parse(text_of(cases[i].in), &bytes));
 		assert_int_equal(bytes, cases[i].n);
 		size_print(&out, bytes);
-		assert_string_equal(buf_cstr(&out), cases[i].printed);
+		assert_string_equal(buf_cstr(&out), cases[i].out);
 		buf_done(&out);
 	}
 }
