@@ -83,11 +83,16 @@ $(B)/t/unit/%: t/unit/%.c $(server_libs) Makefile
 		-o $@ $< $(server_libs) $(server_libs) \
 		$(call pkg,cmocka $(LIBS_server) $(LIBS_sqlite) $(LIBS_base))
 
+# What a target needs beyond the lower layers.
+FUZZ_conf := $(wildcard src/daemon/conf*.c) src/daemon/nearest.c src/daemon/options.c \
+	src/daemon/units.c src/engine/settings.c
+
 build/fuzz/%: t/fuzz/%.c $(wildcard src/base/*.c src/wire/*.c src/store/*.c include/*/*.h) Makefile
 	@mkdir -p $(@D); echo "LD $@"
 	$(Q)clang $(CPPFLAGS) -Isrc -It -std=c17 $(WARN) -Wno-missing-prototypes -g -O1 \
 		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -pthread -o $@ $< \
-		$(wildcard src/base/*.c src/wire/*.c src/store/*.c) $(call pkg,$(LIBS_base))
+		$(wildcard src/base/*.c src/wire/*.c src/store/*.c) $(FUZZ_$*) \
+		$(call pkg,$(LIBS_base) $(if $(FUZZ_$*),libconfig))
 
 $(B)/bench/%: t/bench/%.c $(server_libs) Makefile
 	@mkdir -p $(@D); echo "LD $@"

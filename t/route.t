@@ -153,7 +153,7 @@ def helo(service):
 
 def client(service):
     return one_by_one(service, CLIENTS, lambda c: (
-        "XCLIENT NAME=%s ADDR=%s" % c, "EHLO probe.test", "MAIL FROM:<probe@other.test>",
+        "XCLIENT NAME=%s ADDR=%s" % c, "EHLO probe", "MAIL FROM:<probe@other.test>",
         "RCPT TO:<probe@other.test>", "RSET"))
 
 

@@ -234,8 +234,8 @@ def check_threads_and_descriptors():
     for n in (1, 5):
         server, _ = fresh(threads=n)
         with server:
-            counts[n] = server.threads()
             server.ask("m", "a")
+            counts[n] = server.threads()
             for _ in range(10):     # each loop opens a spare descriptor with its first client
                 server.ask("m", "a")
             before = server.descriptors()

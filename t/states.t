@@ -62,7 +62,7 @@ def check_lives():
                    for m, (s, _) in LIVES.items()}
     for name, source in (("ours", "domains"), ("empty", "empty")):
         server.maps[name] = {"source": source, "search": "domain", "mode": "mirror",
-                             "refresh": "1s", "on_miss": "notfound"}
+                             "refresh": "1s", "on_miss": "notfound", "stale_miss": "notfound"}
     left = [None]
 
     def is_over(seen):
@@ -123,7 +123,8 @@ def check_on_miss():
         "trust": dict(mirror, on_miss="notfound"),
         "domain": dict(mirror, on_miss="domain", domains="ours"),
         "demand": dict(mirror, mode="demand"),
-        "ours": dict(mirror, source="domains", search="domain", on_miss="notfound"),
+        "ours": dict(mirror, source="domains", search="domain", on_miss="notfound",
+                     stale_miss="notfound"),
     }
     new, far = "new@here.test", "new@far.test"
     with server:

@@ -67,7 +67,7 @@ static inline struct text text_from(struct text t, const char *start)
 /* `t` without its first `n` bytes; n must not exceed t.n. */
 static inline struct text text_skip(struct text t, size_t n)
 {
-	return (struct text){ t.p + n, t.n - n };
+	return (struct text){ n ? t.p + n : t.p, t.n - n };
 }
 
 /* `t` without ASCII white space at both ends. */

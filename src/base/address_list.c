@@ -214,7 +214,7 @@ static struct text span(const struct list *list, size_t first, size_t end)
 {
 	size_t from = list->tokens[first].start, to = list->tokens[end].start;
 
-	return (struct text){ list->chars.p + from, to - from };
+	return text_skip((struct text){ list->chars.p, to }, from);
 }
 
 /* Append the local part [first, end) with its extension. */

@@ -8,7 +8,7 @@
 
 char *buf_room(struct buf *b, size_t n)
 {
-	if (b->cap - b->n < n) {
+	if (b->cap - b->n < n || !b->p) {
 		size_t cap = b->cap ? b->cap : 64;
 
 		while (cap - b->n < n)

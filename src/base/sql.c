@@ -36,8 +36,7 @@ static const struct token {
 	{ "`", "`", NAME, true, IN_BOTH },
 	{ "[", "]", NAME, false, IN_SQLITE },
 	{ "--", "\n", COMMENT, false, IN_SQLITE },
-	{ "-- ", "\n", COMMENT, false, IN_MYSQL },
-	{ "--\t", "\n", COMMENT, false, IN_MYSQL },
+	{ "--", "\n", COMMENT, false, IN_MYSQL },	/* before a blank; see token_at() */
 	{ "#", "\n", COMMENT, false, IN_MYSQL },
 	{ "/*!", "*/", CODE_COMMENT, false, IN_MYSQL },	/* the server runs it */
 	{ "/*M!", "*/", CODE_COMMENT, false, IN_MYSQL },
@@ -87,11 +86,20 @@ static void copy(struct lexer *l, size_t end, const char *where)
 	}
 }
 
+/* MySQL takes "--" for two minus signs unless a blank, a control byte or the end follows. */
+static bool is_minus_minus(const struct lexer *l, const struct token *t)
+{
+	size_t next = l->i + 2;
+
+	return t->dialects == IN_MYSQL && strcmp(t->open, "--") == 0 && next < l->in.n &&
+	       (unsigned char)l->in.p[next] > ' ' && l->in.p[next] != 0x7f;
+}
+
 static const struct token *token_at(const struct lexer *l)
 {
 	for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++)
 		if (tokens[i].dialects & 1u << l->dialect &&
-		    is_at(l, l->i, tokens[i].open))
+		    is_at(l, l->i, tokens[i].open) && !is_minus_minus(l, &tokens[i]))
 			return &tokens[i];
 	return NULL;
 }

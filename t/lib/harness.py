@@ -291,7 +291,7 @@ class Server:
         n = len(self.events(event))
         for _ in range(6):
             self.signal(signal.SIGHUP)
-            found = self.wait_for_event(event, n + 1, 1.5)
+            found = self.wait_for_event(event, n + 1, 1.5 / SLOW)
             if found:
                 return found
         return None

@@ -170,7 +170,7 @@ def _records(data):
 class Smtp:
     """An SMTP dialogue with an smtpd. Replies are texts; several lines are joined with |."""
 
-    def __init__(self, postfix, service, hello="EHLO probe.test"):
+    def __init__(self, postfix, service, hello="EHLO probe"):
         self.socket = harness.connect("unix:" + postfix.path(service), 30)
         self.file = self.socket.makefile("rwb")
         self.greeting = self.reply()

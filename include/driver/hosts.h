@@ -1,0 +1,37 @@
+/* hosts.h - the servers of a source, as in Postfix: which one is tried next. Pure. */
+#ifndef DRIVER_HOSTS_H
+#define DRIVER_HOSTS_H
+
+#include "base/buf.h"
+
+struct host {
+	char *label;			/* as configured, for messages */
+	char *name;			/* of the host; of the socket; NULL: the library's */
+	bool is_unix;
+	unsigned port;			/* 0: the library's */
+	uint64_t rests_until;		/* msec; 0: it may be tried */
+	bool is_refused;		/* it turned us away, and must not be hammered */
+};
+
+struct hosts {
+	struct host *list;
+	size_t n;
+	uint64_t random;		/* of clock_random() */
+};
+
+/*
+ * Parse a list: "unix:/path", "inet:host", "inet:host:port", each without "inet:", too; a
+ * port is a number or a service; IPv6 addresses stand in brackets. `localhost` is the
+ * library's own socket. False with a reason. The caller frees it with hosts_done().
+ * Source: Postfix src/global/dict_mysql.c, host_init().
+ */
+bool hosts_parse(struct text list, struct hosts *ret, struct buf *ret_why);
+void hosts_done(struct hosts *h);
+
+/* One at random of those that do not rest, unix sockets first; NULL: all of them rest. */
+struct host *hosts_pick(struct hosts *h, uint64_t now);
+
+/* End the rest of all that did not refuse us: somebody wants to know whether they are back. */
+void hosts_wake(struct hosts *h);
+
+#endif
