@@ -169,6 +169,9 @@ install: all ## install below DESTDIR and PREFIX
 	install -m 755 $(B)/socketmapd $(DESTDIR)$(PREFIX)/sbin/
 	install -m 755 $(patsubst %,$(B)/socketmapd-%,$(DRIVERS)) \
 		$(DESTDIR)$(PREFIX)/libexec/socketmapd/
+	install -d $(DESTDIR)$(PREFIX)/share/doc/socketmapd/maps.d
+	install -m 644 README contrib/socketmapd.conf $(DESTDIR)$(PREFIX)/share/doc/socketmapd/
+	install -m 644 maps.d/*.conf maps.d/demo.sql $(DESTDIR)$(PREFIX)/share/doc/socketmapd/maps.d/
 	for m in $(MANS); do d=$(DESTDIR)$(PREFIX)/share/man/man$${m##*.}; \
 		install -d $$d; install -m 644 $$m $$d/; done
 

@@ -228,6 +228,8 @@ def check_unread(server, client):
         same(server.ask("m", "a"), "OK 1", "meanwhile others are answered")
         grown = server.rss() - before
         ok(grown < 16 << 20, "its replies do not pile up", grown)
+        ok(server.wait_for_event("client_closed", why="reads no replies"),
+           "after write_timeout it is closed")
 
 
 def check_fairness(server):
@@ -312,7 +314,7 @@ server.listeners += [
     {"protocol": "tcp_table", "address": "inet:127.0.0.1:%d" % ports[0], "map": "m"},
     server.listener(address="unix:%s/slowloris" % server.dir, request_timeout="700ms"),
     server.listener(address="unix:%s/idle" % server.dir, idle_timeout="700ms"),
-    server.listener(address="unix:%s/unread" % server.dir),
+    server.listener(address="unix:%s/unread" % server.dir, write_timeout="700ms"),
     server.listener(address="inet:127.0.0.1:%d" % ports[1]),
 ]
 server.listeners[-1].pop("mode")

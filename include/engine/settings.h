@@ -87,6 +87,7 @@ struct listener_settings {
 	size_t max_request;		/* bytes */
 	uint64_t request_timeout;	/* to finish a request that has begun */
 	uint64_t idle_timeout;		/* without a request; 0: none */
+	uint64_t write_timeout;		/* for a client to read some of its replies */
 	size_t max_unread;		/* bytes of replies a client leaves unread before it is closed */
 	unsigned max_pipelined;		/* requests of one client answered per turn of the loop */
 	char *fingerprint;

@@ -9,9 +9,6 @@
 /* Replies collected before they are written and the next client gets its turn. */
 #define OUT_HIGH ((size_t)256 << 10)
 
-/* A client that reads nothing for so long is closed. */
-#define WRITE_TIMEOUT_MSEC 30000
-
 static const struct listener_settings *limits(const struct client *c)
 {
 	return c->listener->settings;
@@ -213,7 +210,7 @@ static size_t serve(struct client *c, struct text in, uint64_t now)
 		case MALFORMED:
 			log_info("protocol_error", limits(c)->address,
 				 F_STR("listener", limits(c)->address),
-				 F_TEXT("bytes", ((struct text){ in.p + at, in.n - at > 32 ? 32 : in.n - at })));
+				 F_KEY("bytes", text_skip(in, at)));
 			c->has_ended = true;
 			return in.n;
 		}
@@ -326,7 +323,7 @@ void client_check(struct client *c, uint64_t now)
 	const struct listener_settings *l = limits(c);
 
 	if (c->is_writing) {
-		if (now > c->written + WRITE_TIMEOUT_MSEC)
+		if (now >= c->written + l->write_timeout)
 			refuse(c, "reads no replies");
 	} else if (c->ask || c->is_waiting) {
 		return;

@@ -69,8 +69,8 @@ static void check_protocol(struct conf *c, const struct node *group,
 	}
 	if (b->s.max_request == 0)
 		b->s.max_request = b->s.protocol->max_request;
-	if (b->s.idle_timeout == UINT64_MAX)	/* reconnecting costs a tcp: client 1 s */
-		b->s.idle_timeout = b->s.protocol == &tcp_table ? 0 : 60 * 1000;
+	if (b->s.idle_timeout == UINT64_MAX)
+		b->s.idle_timeout = b->s.protocol->idle_timeout;
 	if (b->s.protocol->names_map && b->s.map)
 		conf_error(c, node_find(group, "map"),
 			   "map: %s clients name the map themselves", b->protocol);

@@ -90,6 +90,9 @@ const struct option_row listener_rows[] = {
 	  .help = "to finish a request that has begun" },
 	{ "idle_timeout", OPTION_TIME, LISTENER(s.idle_timeout), .max = DAYS(30),
 	  .computed = "60s; tcp_table 0", .help = "without a request; 0: none" },
+	{ "write_timeout", OPTION_TIME, LISTENER(s.write_timeout), .min = 100,
+	  .max = SECONDS(3600), .otherwise = "30s",
+	  .help = "for a client to read some of its replies" },
 	{ "max_unread", OPTION_SIZE, LISTENER(s.max_unread), .min = K(128),
 	  .max = M(1024), .otherwise = "1M", .help = "replies that a client leaves "
 	  "unread" },

@@ -127,6 +127,7 @@ static enum verdict reply(struct answer answer, struct buf *out)
 const struct protocol tcp_table = {
 	.name = "tcp_table",
 	.max_request = 8 * 1024,
+	.idle_timeout = 0,		/* reconnecting costs Postfix a second, dict_tcp.c */
 	.names_map = false,
 	.parse = parse,
 	.reply = reply,
