@@ -7,14 +7,16 @@ B       ?= build
 
 # The only lists of Debian packages: to build, and to run the tests.
 APT_BUILD := gcc libc6-dev make pkg-config libuv1-dev libconfig-dev libsqlite3-dev \
-	libutf8proc-dev libxxhash-dev
+	libmariadb-dev libutf8proc-dev libxxhash-dev
 APT_RUN   := sqlite3 postfix postfix-sqlite
-APT_TEST  := $(APT_RUN) libcmocka-dev clang libclang-rt-14-dev mandoc perl python3 procps
+APT_TEST  := $(APT_RUN) postfix-mysql mariadb-server libcmocka-dev clang libclang-rt-14-dev \
+	mandoc perl python3 procps openssl
 
 # name of a program = its driver file; what it links beyond libc
 LIBS_base   := libutf8proc libxxhash
 LIBS_server := libuv libconfig
 LIBS_sqlite := sqlite3
+LIBS_mysql  := libmariadb
 
 CC      ?= gcc
 CFLAGS  ?= -O2 -g
@@ -31,7 +33,7 @@ pkg     = $(shell pkg-config --libs $(1))
 LAYERS  := base wire store engine daemon
 obj     = $(patsubst src/%.c,$(B)/obj/%.o,$(filter-out %/main.c,$(wildcard src/$(1)/*.c)))
 LIBS    := $(patsubst %,$(B)/lib%.a,$(LAYERS))
-DRIVERS := sqlite
+DRIVERS := sqlite mysql
 BINS    := $(B)/socketmapd $(patsubst %,$(B)/socketmapd-%,$(DRIVERS))
 UNIT    := $(patsubst t/unit/%.c,$(B)/t/unit/%,$(wildcard t/unit/*.c))
 FUZZ    := $(patsubst t/fuzz/%.c,build/fuzz/%,$(wildcard t/fuzz/*.c))
@@ -69,9 +71,21 @@ $(B)/socketmapd: $(B)/obj/daemon/main.o $(server_libs)
 	@echo "LD $@"
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(call pkg,$(LIBS_server) $(LIBS_base))
 
-$(B)/socketmapd-%: $(B)/obj/driver/%.o $(B)/obj/driver/driver.o $(B)/libwire.a $(B)/libbase.a
-	@echo "LD $@"
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(call pkg,$(LIBS_$*) $(LIBS_base))
+# A driver is src/driver/NAME.c and NAME_*.c, and what all of them share.
+driver_src = $(wildcard src/driver/$(1).c src/driver/$(1)_*.c)
+shared_src = $(filter-out $(foreach d,$(DRIVERS),$(call driver_src,$(d))),$(wildcard src/driver/*.c))
+
+$(B)/libdriver.a: $(patsubst src/%.c,$(B)/obj/%.o,$(shared_src))
+	@mkdir -p $(@D); rm -f $@
+	$(Q)ar rcs $@ $^
+
+define driver
+$(B)/socketmapd-$(1): $(patsubst src/%.c,$(B)/obj/%.o,$(call driver_src,$(1))) \
+		$(B)/libdriver.a $(B)/libwire.a $(B)/libbase.a
+	@echo "LD $$@"
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $$@ $$^ $$(call pkg,$$(LIBS_$(1)) $(LIBS_base))
+endef
+$(foreach d,$(DRIVERS),$(eval $(call driver,$(d))))
 
 # --- tests --------------------------------------------------------------------------------
 

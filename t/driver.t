@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 # sanitizers: yes
 """A directory that is slow, wrong, dying or gone: each fault has its own source, all run at once."""
+import os
+import signal
 import sys
 import threading
 import time
@@ -279,6 +281,31 @@ def check_pool():
         in_parallel(lambda name: checks[name](server, directories[name]), checks)
 
 
+def check_killed_idle():
+    """Processes that die while they have nothing to do, and lookups that come at that moment."""
+    _, server = world(("one",), {"connections": 2}, {"mode": "demand"}, {"a": "1"})
+    replies, end = ["NOTFOUND "], time.monotonic() + 3
+
+    def ask(n):
+        with server.client() as c:
+            while time.monotonic() < end and replies[-1]:
+                replies.append(c.ask("one", "k%d.%d" % (n, len(replies))))
+                time.sleep(0.0005)
+
+    def kill(_):
+        """Only while all is well, as after two failures in a row the source rests."""
+        while time.monotonic() < end:
+            for pid in server.drivers()[:1] if replies[-1] == "NOTFOUND " else []:
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.03)
+    with server:
+        in_parallel(lambda work: work[0](work[1]), [(ask, 1), (ask, 2), (kill, 0)])
+        ok(all(r and r[:4] in ("NOTF", "TEMP") for r in replies),
+           "processes killed while they are idle", replies[-1])
+        if server.process.poll() is None:
+            same(server.wait_for_reply("one", "a", "OK"), "OK 1", "the source survives it")
+
+
 def check_scan_has_its_own_process():
     directories, server = world(
         ("one",), {"connections": 1, "scan_idle": "20s"}, {"mode": "demand"}, {"a": "1"},
@@ -370,5 +397,6 @@ def in_turn(checks):
 
 in_parallel(in_turn, [
     [check_scan_faults], [check_acceptance],
-    [check_lookup_faults, check_start_faults, check_pool, check_scan_has_its_own_process]])
+    [check_lookup_faults, check_start_faults, check_pool, check_scan_has_its_own_process,
+     check_killed_idle]])
 done()

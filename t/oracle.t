@@ -1,17 +1,13 @@
 #!/usr/bin/env python3
 # sanitizers: yes
 """Real Postfix is the oracle: for its sqlite: tables we answer every key as postmap does."""
-import glob
-import json
-import os
 import random
-import shutil
 import sys
 
 sys.path.insert(0, "t/lib")
 from harness import *
+from oracle import Oracle
 
-ORACLE = "../shared/oracle"
 RANDOM_TABLES = 60
 # The key column can be copied where Postfix asks for it with a plain '='. It asks for folded keys
 # only, so that stored ones that are not folded themselves are found by nobody; we would fold them.
@@ -79,58 +75,17 @@ def random_table(pick):
     return "\n".join(lines) + "\n"
 
 
-def oracle(program, *args):
-    """Run one of its programs; what it printed when it failed."""
-    p = run(dir + "/oracle/" + program, *args)
-    return None if p.returncode == 0 else "%s: status %d\n%s%s" % (
-        program, p.returncode, p.stdout[-3000:], p.stderr[-3000:])
-
-
-def compare(server, how, map, tables):
-    """
-    All pairs of these tables agree, and each has some; of the unsafe ones, too, as an injected
-    key must do what it does in Postfix. Only the kind of an error may differ.
-    """
-    report = dir + "/report.json"
-    wrong = oracle("oracle-compare", "--answers", answers, "--endpoint", "unix:" + server.socket,
-                   "--map", map, "--tables", "^(%s)$" % "|".join(tables), "--class", "all",
-                   "--strict-order", "--json", report, "--quiet")
-    with open(report) as f:
-        told = json.load(f)
-    pairs = {t: v["pairs"] for t, v in told["tables"].items()}
-    ok(not wrong and set(told["total"]["kinds"]) <= {"errclass"},
-       "%s: %d answers like Postfix's" % (how, told["total"]["pairs"]), wrong, told["total"])
-    ok(sorted(pairs) == sorted(tables) and min(pairs.values()) > 20,
-       "%s: no table is left out" % how, pairs)
-
-
-dir = scratch()
-if not ok(os.path.isdir(ORACLE), "the oracle is there",
-          "this test needs ../shared/oracle beside the checkout, with Postfix's answers"):
-    done()
-shutil.copytree(ORACLE, dir + "/oracle")
-for i in range(RANDOM_TABLES):
-    replace("%s/oracle/public/tables/lite_random_%02d.cf.in" % (dir, i), random_table(random.Random(i)))
-os.environ["ORACLE_RUN"] = dir + "/run"
-wrong = oracle("fixture", "up", "--no-ldap", "--no-mysql")
-atexit.register(oracle, "fixture", "down", "--wipe")
-if not ok(not wrong, "its data are there", wrong):
-    done()
-answers = dir + "/answers.tsv"
-wrong = oracle("oracle-answers", "--tables", "^lite_", "--out", answers)
-if not ok(not wrong, "Postfix has answered", wrong):
-    done()
-
-tables = {os.path.basename(f)[:-3]: f for f in glob.glob(dir + "/run/cf/*/lite_*.cf")}
-maps = {t: {"postfix_table": "sqlite:" + f, "search": "exact"} for t, f in tables.items()}
+made = {"lite_random_%02d" % i: random_table(random.Random(i)) for i in range(RANDOM_TABLES)}
+oracle = Oracle("lite", made, "--no-ldap", "--no-mysql")
+maps = {t: {"postfix_table": "sqlite:" + f, "search": "exact"} for t, f in oracle.tables.items()}
 for t, query in SCAN.items():
     maps["mirror-" + t] = dict(maps[t], mode="mirror", scan_query=query, on_miss="notfound",
                                refresh="1h")
 with Server(maps=maps) as server:
     loaded = [server.wait_for_event("refreshed", map="mirror-" + t) for t in SCAN]
     ok(all(loaded), "the mirrors are loaded", server.log())
-    compare(server, "asked", "{table}", tables)
-    compare(server, "cached", "{table}", tables)
-    compare(server, "mirrored", "mirror-{table}", SCAN)
+    oracle.compare(server, "asked", "{table}", oracle.tables)
+    oracle.compare(server, "cached", "{table}", oracle.tables)
+    oracle.compare(server, "mirrored", "mirror-{table}", SCAN)
 
 done()

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# sanitizers: yes
 """
 The same data in Postfix's texthash: tables and in socketmapd must route mail alike: real smtpd,
 cleanup and trivial-rewrite ask each table in three forms, and every outcome is compared.
@@ -51,15 +52,13 @@ def maps():
     """NAME as Postfix users write it, NAME_exact for union; mirrors and live queries."""
     conf = {}
     for name, table in TABLES.items():
-        live = [{"source": "rows", "query": "SELECT v FROM %s WHERE k = '%%s'" % t}
-                for t in table_names(name)]
-        mirror = [dict(t, mode="mirror", on_miss="notfound",
-                       scan_query=t["query"].replace("v FROM", "k, v FROM").split(" WHERE")[0])
-                  for t in live]
-        conf[name] = dict(table.settings, **mirror[0]) if len(mirror) == 1 else \
-            dict(table.settings, tables=mirror)
-        for t, settings in zip(table_names(name), live):
-            conf[t + "_exact"] = dict(settings, search="exact")
+        names = table_names(name)
+        live = [{"source": "rows", "query": "SELECT v FROM %s WHERE k = '%%s'" % n} for n in names]
+        mirrors = [dict(t, mode="mirror", on_miss="notfound", scan_query="SELECT k, v FROM " + n)
+                   for n, t in zip(names, live)]
+        one = mirrors[0] if len(mirrors) == 1 else {"tables": mirrors}
+        conf[name] = dict(table.settings, **one)
+        conf.update((n + "_exact", dict(t, search="exact")) for n, t in zip(names, live))
     return conf
 
 
@@ -91,7 +90,7 @@ def services(group, variant):
             (name + "-rw", "trivial-rewrite", dict(options, **group.domains))]
 
 
-# --- the probes: (service) -> {what was sent: what came of it} ---------------------------------------
+# --- the probes: (service) -> {what was sent: what came of it} ----------------------------------
 
 def rcpt(service):
     """Would smtpd take the recipient?"""

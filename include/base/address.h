@@ -27,15 +27,16 @@ void address_parse(struct text key, struct buf *local, struct address *ret);
  * Where the extension of an unquoted local part starts: a position p with
  * 0 < p < local.n, or local.n for none. local.p[p] is the delimiter.
  *
- * delimiters               recipient_delimiter, a set; the first character that is in it splits
+ * delimiters               recipient_delimiter, a set; the first of its characters splits
  * owner_request_special    with '-' in the set, owner-x and x-request are whole
  *
  * postmaster, mailer-daemon and double-bounce never have one.
  * Source: Postfix src/global/split_addr.c.
  */
-size_t address_extension(struct text local, struct text delimiters, bool owner_request_special);
+size_t address_extension(struct text local, struct text delimiters,
+			 bool owner_request_special);
 
-/* Append a local part, in double quotes where it is not a dot-atom (quote_822_local.c). */
+/* Append a local part, in double quotes if it is no dot-atom (quote_822_local.c). */
 void address_quote_local(struct text local, struct buf *out);
 
 /* Append a local part in double quotes, needed or not. */
@@ -53,7 +54,7 @@ bool address_needs_quotes(struct text local);
  *
  * False, with `out` unchanged, when there is no address in `list`, or when the
  * result is longer than any reply may be (100000 bytes).
- * Source: Postfix src/global/mail_addr_crunch.c, tok822_parse.c; postfix-client.md 5.4, 5.5.
+ * Source: Postfix src/global/mail_addr_crunch.c, tok822_parse.c; postfix-client.md 5.5.
  */
 bool address_list_extend(struct text list, struct text extension, struct buf *out);
 

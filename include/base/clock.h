@@ -11,6 +11,9 @@
  */
 uint64_t clock_msec(void);
 
+/* The same clock in microseconds, for what needs a finer order. */
+uint64_t clock_usec(void);
+
 /*
  * `msec` moved by up to a tenth of itself, up or down, so that what was
  * started together does not come due together for ever. `*state` is the

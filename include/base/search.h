@@ -1,4 +1,4 @@
-/* search.h - which keys Postfix would try for one lookup, and what becomes of the result. */
+/* search.h - which keys Postfix would try for one lookup, and what it makes of a hit. */
 #ifndef BASE_SEARCH_H
 #define BASE_SEARCH_H
 
@@ -16,11 +16,11 @@ enum search_kind {
 	SEARCH_EXACT,		/* the folded key alone */
 	SEARCH_VIRTUAL,		/* address rewriting: virtual_alias, canonical, generic */
 	SEARCH_ADDRESS,		/* recipients, sender login, bcc, relayhost, relocated */
-	SEARCH_TRANSPORT,	/* address, then domain and .parents; "*" is a literal key */
+	SEARCH_TRANSPORT,	/* address, then domain and .parents; "*" is literal */
 	SEARCH_MAIL_ACCESS,	/* check_sender_access, check_recipient_access */
-	SEARCH_DOMAIN_ACCESS,	/* check_helo_access, and the name half of check_client_access */
-	SEARCH_NETWORK_ACCESS,	/* check_client_access: name and parents, or address and networks */
-	SEARCH_DOMAIN,		/* domain lists: virtual_alias_domains, relay_domains, ... */
+	SEARCH_DOMAIN_ACCESS,	/* check_helo_access: name and parents */
+	SEARCH_NETWORK_ACCESS,	/* check_client_access: that, or address and networks */
+	SEARCH_DOMAIN,		/* virtual_alias_domains, relay_domains, ... */
 	SEARCH_KINDS
 };
 
@@ -31,11 +31,11 @@ enum parent_style { PARENTS_NONE, PARENTS_PLAIN, PARENTS_DOTTED };
 struct search_rules {
 	enum search_kind kind;
 	enum parent_style parents;		/* transport, access and domain kinds */
-	struct text recipient_delimiter;	/* a set of characters; empty: no extensions */
+	struct text recipient_delimiter;	/* a set; empty: no extensions */
 	const struct text *local_domains;	/* folded; for bare-user keys */
 	size_t n_local_domains;
-	bool propagate;				/* virtual: put the extension back on results */
-	bool owner_request_special;		/* owner-x and x-request keep their '-' */
+	bool propagate;			/* virtual: put the extension back on results */
+	bool owner_request_special;	/* owner-x and x-request keep their '-' */
 };
 
 /* Parse a kind's name in the configuration, "virtual"; false: no such kind. */
@@ -63,13 +63,13 @@ struct search {
 	struct text key;		/* as the client sent it */
 	unsigned step;			/* how far the walk is; starts at 0 */
 	bool is_stripped;		/* the current candidate lacks the extension */
-	struct address address;		/* from the second candidate on: views into `key`, `local` */
+	struct address address;		/* from step 1 on: views into `key` and `local` */
 	bool is_raw;			/* the key lacks the quotes that it needs */
-	bool is_quoted;			/* the current candidate has quotes, and a raw form */
+	bool is_quoted;			/* the current candidate has a raw form too */
 	size_t extension;		/* where it starts in address.local, or its end */
 	struct text host;		/* the current candidate, or a parent of it */
 	struct buf local;		/* the unquoted local part */
-	struct buf candidate;		/* the current key, folded; parents look into it */
+	struct buf candidate;		/* the current key; `host` looks into it */
 	struct buf last;		/* the one before, to leave out repetitions */
 	struct buf scratch;
 };

@@ -13,7 +13,7 @@
  * loop when it looks for the client that has been idle longest.
  */
 struct seat {
-	_Alignas(64) _Atomic uint64_t idle_since;	/* msec; 0: busy, or never to be evicted */
+	_Alignas(64) _Atomic uint64_t idle_since;	/* usec; 0: busy, or never to be evicted */
 	_Atomic(void *) client;		/* for its own loop to recognise; see client_evict() */
 	unsigned loop;			/* the answer loop; control thread only, as all that follows */
 	uint64_t address;		/* hash of its address; 0: a unix socket */

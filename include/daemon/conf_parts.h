@@ -2,6 +2,7 @@
 #ifndef DAEMON_CONF_PARTS_H
 #define DAEMON_CONF_PARTS_H
 
+#include "base/sql.h"
 #include "daemon/driver_kind.h"
 #include "daemon/node.h"
 
@@ -59,7 +60,10 @@ size_t conf_blocks(struct conf *c, const struct node *group, const char *name,
 void conf_option_set(struct options *options, const char *name, const char *value);
 const char *conf_option_get(const struct options *options, const char *name);
 void conf_option_drop(struct options *options, const char *name);
-void conf_options_print(const struct options *options, struct buf *out);
+
+/* Append "name=value\n" for each; of those that are secret in `rows` a keyed hash. */
+void conf_options_print(const struct options *options, const struct option_row *rows,
+			struct buf *out);
 
 /* Is it a name for a map or a source: letters, digits, '_', '.', '-'? */
 bool conf_is_name(struct text name);
@@ -94,6 +98,21 @@ struct table_draft {
 const struct node *table_where(const struct table_draft *d, const char *name);
 
 /*
+ * conf_sql.c: complete and check the options of a table of an SQL database: the query, for
+ * want of one made of what old files of Postfix have instead, and scan_query.
+ */
+#define CONF_SQL_OLD_ROWS \
+	{ "select_field", OPTION_TEXT, .min = 1, .flags = OPTION_POSTFIX, \
+	  .help = "for want of query: SELECT this" }, \
+	{ "table", OPTION_TEXT, .min = 1, .flags = OPTION_POSTFIX, \
+	  .help = "for want of query: FROM this" }, \
+	{ "where_field", OPTION_TEXT, .min = 1, .flags = OPTION_POSTFIX, \
+	  .help = "for want of query: WHERE this = '%s'" }, \
+	{ "additional_conditions", OPTION_TEXT, .flags = OPTION_POSTFIX, \
+	  .help = "for want of query: what follows" }
+void conf_sql_finish(struct table_draft *d, enum sql_dialect dialect);
+
+/*
  * conf_table.c: add the table, or the tables, that `group` describes to the map.
  *
  * outer      rows that may stand in the group but are not the table's (a map of one
@@ -104,7 +123,8 @@ void conf_tables(struct conf *c, struct map_settings *map, const struct node *gr
 
 /*
  * conf_postfix.c: take "sqlite:/path/x.cf" apart: find or add its source, and hand out
- * the rest. False after an error.
+ * the rest. False after an error. A secret stays in the file: the driver gets the file's
+ * name, as NAME_cf.
  *
  * where      the setting in which it stands
  * ret_rest   the settings of the table, to free with node_done()

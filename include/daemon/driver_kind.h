@@ -4,6 +4,8 @@
 
 #include "daemon/options.h"
 
+struct conf;
+struct node;
 struct table_draft;
 
 /*
@@ -17,8 +19,13 @@ struct driver_kind {
 
 	/* Check the options of a table together, complete them and its `needs`. */
 	void (*finish)(struct table_draft *draft);
+
+	/* The same for a source; `group` is where it stands. NULL: nothing to do. */
+	void (*finish_source)(struct conf *c, const struct node *group,
+			      struct source_settings *s);
 };
 
+extern const struct driver_kind driver_mysql;		/* conf_mysql.c */
 extern const struct driver_kind driver_sqlite;		/* conf_sqlite.c */
 
 extern const struct driver_kind *const driver_kinds[];	/* ends with NULL */

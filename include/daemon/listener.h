@@ -28,6 +28,15 @@ struct listener {
  */
 struct listener *listener_open(struct listener_settings *settings, struct buf *ret_why);
 
+/*
+ * A listener with other settings on the address of `old`, which shares its socket: clients that
+ * are knocking at this moment are let in by either. NULL with a reason. Takes over `settings` on
+ * success. When it comes into force it is to inherit what belongs to the file of a unix socket.
+ */
+struct listener *listener_share(struct listener *old, struct listener_settings *settings,
+				struct buf *ret_why);
+void listener_inherit(struct listener *l, struct listener *old);
+
 /* Call `on_ready` (with poll->data == the listener) whenever somebody may be accepted. */
 void listener_watch(struct listener *l, uv_loop_t *loop, uv_poll_cb on_ready);
 

@@ -27,6 +27,7 @@ enum {
 	OPTION_RESTART = 2,	/* a reload leaves it as it was */
 	OPTION_MIRROR = 4,	/* has no effect on a demand table */
 	OPTION_POSTFIX = 8,	/* is a parameter of Postfix's table files, too */
+	OPTION_SECRET = 16,	/* of a source: shown to nobody; see conf_postfix() */
 };
 
 /*

@@ -2,9 +2,9 @@
 #ifndef DRIVER_MYSQL_H
 #define DRIVER_MYSQL_H
 
+#include "base/hosts.h"
 #include "base/sql.h"
 #include "driver/driver.h"
-#include "driver/hosts.h"
 
 #include <mariadb/mysql.h>
 
@@ -24,7 +24,7 @@ struct session {
 	MYSQL *db;			/* NULL: not connected */
 	struct host *host;		/* whose it is; without it, the last one; or NULL */
 	enum purpose purpose;
-	unsigned opened;		/* so many connections; statements belong to one */
+	unsigned opened;		/* so many connections: the number of this one */
 	bool is_new;			/* made for the current request */
 	bool is_mariadb;		/* not another server with its protocol */
 	uint64_t used;			/* when the last request ended */
@@ -61,11 +61,7 @@ struct table {
 	const char *change_query;	/* NULL: there is none */
 	bool wants_set;
 	unsigned round;			/* the last in which it was scanned */
-
-	unsigned opened;		/* the session's, when what follows was made */
-	MYSQL_STMT *bound;		/* `query`, prepared; NULL: not yet */
-	bool is_unbindable;		/* its bound form is not the same */
-	struct columns *columns;	/* where its results go; mysql_bound.c */
+	unsigned unbindable;		/* on which connection it is better sent as text */
 };
 
 /*
@@ -88,9 +84,6 @@ enum ended bound_lookup(struct session *s, struct table *t, struct text key,
 
 /* May the query be bound on this connection? */
 bool bound_is_possible(const struct session *s, const struct table *t);
-
-/* Forget what was prepared. */
-void bound_drop(struct table *t);
 
 /* One column's value as Postfix sees it: a C string. */
 static inline struct text c_string(const char *p, unsigned long n)

@@ -24,6 +24,7 @@ enum frame_verb {
 	FRAME_FORGET,	/* forget ID: the table is gone; no reply */
 	FRAME_LOOKUP,	/* lookup ID KEY: rows, then one end */
 	FRAME_SCAN,	/* scan ID: rows, then one end */
+	FRAME_CHANGED,	/* changed ID: values that differ when a scan would, then one end */
 	FRAME_PING,	/* ping: one end */
 	/* driver to server */
 	FRAME_KEY,	/* key KEY: the values that follow belong to it (scan) */

@@ -27,6 +27,7 @@ struct protocol {
 	const char *name;		/* as in `protocol = "socketmap"` */
 	size_t max_request;		/* default of the listener's max_request, bytes */
 	uint64_t idle_timeout;		/* default of the listener's idle_timeout, msec; 0: none */
+	bool is_evictable;		/* its clients come back at no cost when they are closed */
 	bool names_map;			/* requests name their map */
 
 	/*

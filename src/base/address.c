@@ -51,7 +51,8 @@ static bool is_list_address(struct text local)
 	       is_word(text_skip(local, local.n - request.n), request);
 }
 
-size_t address_extension(struct text local, struct text delimiters, bool owner_request_special)
+size_t address_extension(struct text local, struct text delimiters,
+			 bool owner_request_special)
 {
 	size_t n = 0;
 
@@ -59,8 +60,8 @@ size_t address_extension(struct text local, struct text delimiters, bool owner_r
 		n++;
 	if (n == 0 || n == local.n)
 		return local.n;
-	if (is_word(local, TEXT("mailer-daemon")) || is_word(local, TEXT("double-bounce")) ||
-	    is_word(local, TEXT("postmaster")))
+	if (is_word(local, TEXT("postmaster")) || is_word(local, TEXT("mailer-daemon")) ||
+	    is_word(local, TEXT("double-bounce")))
 		return local.n;
 	if (owner_request_special && text_chr(delimiters, '-') && is_list_address(local))
 		return local.n;

@@ -19,7 +19,7 @@ enum { WORD = 256, DOMAIN_LITERAL, COMMENT, GROUP_START };
 struct token {
 	int type;
 	size_t start, n;	/* its text, unquoted, in list.chars */
-	size_t address_end;	/* an address begins here and ends before this token; 0: none */
+	size_t address_end;	/* where the address that begins here ends; 0: none */
 };
 
 struct list {
@@ -39,7 +39,12 @@ static bool is_operator(char c)
 	return text_chr(TEXT("|%!()<>@,;:\\\".[]"), c) != NULL;
 }
 
-/* Take the text of a token off `t`, up to the byte `end`, or to what ends an atom for '\0'. */
+static bool ends_atom(char c)
+{
+	return is_space(c) || is_operator(c);
+}
+
+/* Take the text of a token off `t`, up to the byte `end`; '\0': to what ends an atom. */
 static void collect(struct text *t, char end, struct buf *chars)
 {
 	while (t->n) {
@@ -47,7 +52,7 @@ static void collect(struct text *t, char end, struct buf *chars)
 			*t = text_skip(*t, 1);
 			if (t->n == 0)
 				return;
-		} else if (end ? t->p[0] == end : is_space(t->p[0]) || is_operator(t->p[0])) {
+		} else if (end ? t->p[0] == end : ends_atom(t->p[0])) {
 			break;
 		}
 		buf_byte(chars, is_space(t->p[0]) ? ' ' : t->p[0]);
@@ -174,7 +179,7 @@ static void parse(struct list *list)
 			continue;
 		case WORD:
 		case DOMAIN_LITERAL:
-			if (!word_ok) {		/* two words in a row: a comma is missing */
+			if (!word_ok) {		/* a comma is missing */
 				mark_address(list, n, right);
 				right = n;
 			}
@@ -218,8 +223,8 @@ static struct text span(const struct list *list, size_t first, size_t end)
 }
 
 /* Append the local part [first, end) with its extension. */
-static void extend_local(struct list *list, size_t first, size_t end, struct text extension,
-			 bool has_at, struct buf *out)
+static void extend_local(struct list *list, size_t first, size_t end,
+			 struct text extension, bool has_at, struct buf *out)
 {
 	buf_clear(&list->local);
 	buf_text(&list->local, span(list, first, end));

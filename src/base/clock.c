@@ -2,12 +2,17 @@
 
 #include <time.h>
 
-uint64_t clock_msec(void)
+uint64_t clock_usec(void)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_BOOTTIME, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000 + 1;
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000 + 1000;
+}
+
+uint64_t clock_msec(void)
+{
+	return clock_usec() / 1000;
 }
 
 /* splitmix64: one add and three mixes, good for any starting value. */

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -193,7 +194,7 @@ void log_event(enum log_level at, const char *event, const char *scope,
 
 	struct buf line = { 0 };
 	if (facility < 0)
-		buf_printf(&line, "socketmapd: %s: ", words[at]);
+		buf_printf(&line, "%s: %s: ", program_invocation_short_name, words[at]);
 	log_format(&line, event, fields, n_fields);
 	if (suppressed)
 		buf_printf(&line, " suppressed=%" PRIu64, suppressed);

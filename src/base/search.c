@@ -17,6 +17,7 @@ enum {
 	BARE_USER = LOCAL | IF_LOCAL,
 	USER_AT = LOCAL | EXTENSION | AT,
 	BARE_USER_AT = LOCAL | AT,
+	CATCH_ALL = AT | DOMAIN,
 };
 
 /* One kind: its name in the configuration, and its candidates in order, up to a 0. */
@@ -26,8 +27,10 @@ static const struct kind {
 	unsigned char walk[7];
 } kinds[SEARCH_KINDS] = {
 	[SEARCH_EXACT] = { "exact", false, { FULL } },
-	[SEARCH_VIRTUAL] = { "virtual", true, { FULL, BARE, USER, BARE_USER, AT | DOMAIN } },
-	[SEARCH_ADDRESS] = { "address", true, { FULL, BARE, USER, BARE_USER, AT | DOMAIN } },
+	[SEARCH_VIRTUAL] = { "virtual", true,
+			     { FULL, BARE, USER, BARE_USER, CATCH_ALL } },
+	[SEARCH_ADDRESS] = { "address", true,
+			     { FULL, BARE, USER, BARE_USER, CATCH_ALL } },
 	[SEARCH_TRANSPORT] = { "transport", true, { FULL, BARE, DOMAIN, PARENTS } },
 	[SEARCH_MAIL_ACCESS] = { "mail_access", true,
 				 { FULL, BARE, DOMAIN, PARENTS, USER_AT, BARE_USER_AT } },
@@ -65,12 +68,13 @@ static const struct {
 	{ SEARCH_VIRTUAL, PARENTS_NONE, "virtual", "virtual_alias_maps" },
 	{ SEARCH_VIRTUAL, PARENTS_NONE, "canonical",
 	  "canonical_maps sender_canonical_maps recipient_canonical_maps" },
-	{ SEARCH_VIRTUAL, PARENTS_NONE, "generic", "smtp_generic_maps lmtp_generic_maps" },
+	{ SEARCH_VIRTUAL, PARENTS_NONE, "generic",
+	  "smtp_generic_maps lmtp_generic_maps" },
 	/* alias_maps: as part of local_recipient_maps; local(8) itself refuses us */
 	{ SEARCH_ADDRESS, PARENTS_NONE, NULL,
 	  "virtual_mailbox_maps virtual_uid_maps virtual_gid_maps relay_recipient_maps "
-	  "local_recipient_maps alias_maps relocated_maps sender_bcc_maps recipient_bcc_maps "
-	  "smtpd_sender_login_maps sender_dependent_relayhost_maps "
+	  "local_recipient_maps alias_maps relocated_maps sender_bcc_maps "
+	  "recipient_bcc_maps smtpd_sender_login_maps sender_dependent_relayhost_maps "
 	  "sender_dependent_default_transport_maps "
 	  "address_verify_sender_dependent_relayhost_maps "
 	  "address_verify_sender_dependent_default_transport_maps "
@@ -86,16 +90,20 @@ static const struct {
 	  "smtpd_authorized_verp_clients smtpd_authorized_xclient_hosts "
 	  "smtpd_authorized_xforward_hosts smtpd_client_event_limit_exceptions "
 	  "smtpd_sasl_exceptions_networks" },
-	{ SEARCH_MAIL_ACCESS, PARENTS_PLAIN, NULL, "check_sender_access check_recipient_access" },
-	{ SEARCH_DOMAIN_ACCESS, PARENTS_PLAIN, NULL, "check_helo_access check_etrn_access" },
+	{ SEARCH_MAIL_ACCESS, PARENTS_PLAIN, NULL,
+	  "check_sender_access check_recipient_access" },
+	{ SEARCH_DOMAIN_ACCESS, PARENTS_PLAIN, NULL,
+	  "check_helo_access check_etrn_access" },
 	{ SEARCH_NETWORK_ACCESS, PARENTS_PLAIN, NULL,
 	  "check_client_access check_reverse_client_hostname_access "
 	  "check_client_a_access check_client_mx_access check_client_ns_access "
-	  "check_reverse_client_hostname_a_access check_reverse_client_hostname_mx_access "
+	  "check_reverse_client_hostname_a_access "
+	  "check_reverse_client_hostname_mx_access "
 	  "check_reverse_client_hostname_ns_access "
 	  "check_helo_a_access check_helo_mx_access check_helo_ns_access "
 	  "check_sender_a_access check_sender_mx_access check_sender_ns_access "
-	  "check_recipient_a_access check_recipient_mx_access check_recipient_ns_access" },
+	  "check_recipient_a_access check_recipient_mx_access "
+	  "check_recipient_ns_access" },
 	{ SEARCH_EXACT, PARENTS_NONE, NULL,
 	  "check_ccert_access check_sasl_access fallback_transport_maps "
 	  "lmtp_discard_lhlo_keyword_address_maps lmtp_pix_workaround_maps "
@@ -103,8 +111,8 @@ static const struct {
 	  "mailbox_transport_maps masquerade_exceptions "
 	  "postscreen_discard_ehlo_keyword_address_maps rbl_reply_maps relay_clientcerts "
 	  "smtp_discard_ehlo_keyword_address_maps smtp_pix_workaround_maps "
-	  "smtp_tls_policy_maps smtpd_discard_ehlo_keyword_address_maps smtpd_milter_maps "
-	  "tls_server_sni_maps" },
+	  "smtp_tls_policy_maps smtpd_discard_ehlo_keyword_address_maps "
+	  "smtpd_milter_maps tls_server_sni_maps" },
 };
 
 static bool lists_name(const char *names, struct text name)
@@ -223,7 +231,8 @@ static bool is_possible(struct search *s, unsigned char parts)
 	if (is_stripped && s->extension >= s->address.local.n)
 		return false;
 	if (!s->address.has_domain)
-		return parts == FULL || (parts == BARE && s->rules->kind == SEARCH_VIRTUAL);
+		return parts == FULL ||
+		       (parts == BARE && s->rules->kind == SEARCH_VIRTUAL);
 	return !(parts & IF_LOCAL) || in_local_domain(s);
 }
 
@@ -236,7 +245,8 @@ static bool assemble(struct search *s, unsigned char parts, bool quote)
 	const struct address *a = &s->address;
 
 	if (parts & LOCAL) {
-		struct text local = { a->local.p, parts & EXTENSION ? a->local.n : s->extension };
+		size_t n = parts & EXTENSION ? a->local.n : s->extension;
+		struct text local = { a->local.p, n };
 
 		buf_clear(&s->scratch);
 		if (!fold(local, &s->scratch))
@@ -272,7 +282,8 @@ static void swap_candidates(struct search *s)
  */
 static bool make_candidate(struct search *s, unsigned char parts, bool is_second)
 {
-	if (is_second && !(parts & LOCAL && s->is_quoted && s->rules->kind != SEARCH_VIRTUAL))
+	if (is_second && (!(parts & LOCAL) || !s->is_quoted ||
+			  s->rules->kind == SEARCH_VIRTUAL))
 		return false;
 	s->host = (struct text){ 0 };
 	if (!is_possible(s, parts))

@@ -243,7 +243,7 @@ static void set_reading(struct client *c)
 }
 
 /* After its requests: write, close if that was all, see to reading and to its place in the queue. */
-static void settle(struct client *c, uint64_t now)
+static void settle(struct client *c, uint64_t usec)
 {
 	flush(c);
 	buf_clear(&c->answers->out);
@@ -253,10 +253,10 @@ static void settle(struct client *c, uint64_t now)
 		client_close(c);
 		return;
 	}
-	c->last_active = now;
+	c->last_active = usec / 1000;
 	atomic_store_explicit(&c->seat->idle_since,
 			      c->ask || c->is_writing || c->is_waiting || c->began ||
-					      !limits(c)->protocol->names_map ? 0 : now,
+					      !limits(c)->protocol->is_evictable ? 0 : usec,
 			      memory_order_relaxed);
 	set_reading(c);
 }
@@ -264,7 +264,7 @@ static void settle(struct client *c, uint64_t now)
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
 {
 	struct client *c = stream->data;
-	uint64_t now;
+	uint64_t usec = clock_usec(), now = usec / 1000;
 
 	if (n == 0)
 		return;
@@ -275,7 +275,6 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
 			client_finish(c);
 		return;
 	}
-	now = clock_msec();
 	if (c->in.n == 0) {
 		struct text in = { b->base, (size_t)n };
 
@@ -284,16 +283,16 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
 		buf_add(&c->in, b->base, (size_t)n);
 		buf_drop(&c->in, serve(c, buf_view(&c->in), now));
 	}
-	settle(c, now);
+	settle(c, usec);
 }
 
 void client_turn(struct client *c)
 {
-	uint64_t now = clock_msec();
+	uint64_t usec = clock_usec();
 
 	c->is_waiting = false;
-	buf_drop(&c->in, serve(c, buf_view(&c->in), now));
-	settle(c, now);
+	buf_drop(&c->in, serve(c, buf_view(&c->in), usec / 1000));
+	settle(c, usec);
 }
 
 void client_resume(struct client *c, struct ask *ask, bool is_late)
@@ -302,7 +301,7 @@ void client_resume(struct client *c, struct ask *ask, bool is_late)
 	struct registry *r = engine_registry(a->engine);
 	struct answer found;
 	struct map *map;
-	uint64_t now = clock_msec();
+	uint64_t usec = clock_usec(), now = usec / 1000;
 	struct ask *next = is_late ? lookup_expire(&a->lookup, r, ask, now, &found, &map) :
 				     lookup_run(&a->lookup, r, buf_view(&ask->map),
 						buf_view(&ask->key), ask, now, &found, &map);
@@ -313,7 +312,7 @@ void client_resume(struct client *c, struct ask *ask, bool is_late)
 	else
 		respond(c, found, map);
 	buf_drop(&c->in, serve(c, buf_view(&c->in), now));
-	settle(c, now);
+	settle(c, usec);
 }
 
 /* --- its limits ------------------------------------------------------------------------------- */
@@ -364,7 +363,6 @@ void client_begin(struct message *message)
 {
 	struct client *c = (struct client *)((char *)message - offsetof(struct client, message));
 	struct answers *a = c->answers;
-	uint64_t now = clock_msec();
 	int rc = open_stream(c, &a->loop->uv);
 
 	c->uv.handle.data = c;
@@ -378,5 +376,5 @@ void client_begin(struct message *message)
 		client_close(c);
 		return;
 	}
-	settle(c, now);
+	settle(c, clock_usec());
 }

@@ -1,8 +1,10 @@
 #include "daemon/conf_parts.h"
 
+#include "base/hash.h"
 #include "base/must.h"
 #include "daemon/nearest.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -309,11 +311,19 @@ void conf_option_drop(struct options *options, const char *name)
 	options->n = kept;
 }
 
-void conf_options_print(const struct options *options, struct buf *out)
+void conf_options_print(const struct options *options, const struct option_row *rows,
+			struct buf *out)
 {
 	for (size_t i = 0; i < options->n; i++) {
+		const struct option_row *row =
+			option_find(rows, text_of(options->list[i].name));
+		struct text value = text_of(options->list[i].value);
+
 		buf_printf(out, "%s=", options->list[i].name);
-		buf_escaped(out, text_of(options->list[i].value));
+		if (row && row->flags & OPTION_SECRET)
+			buf_printf(out, "%016" PRIx64, hash_text(value));
+		else
+			buf_escaped(out, value);
 		buf_byte(out, '\n');
 	}
 }

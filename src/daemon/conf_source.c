@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-const struct driver_kind *const driver_kinds[] = { &driver_sqlite, NULL };
+const struct driver_kind *const driver_kinds[] = { &driver_sqlite, &driver_mysql, NULL };
 
 const struct driver_kind *driver_kind_find(struct text name)
 {
@@ -89,13 +89,13 @@ static void check_driver(struct conf *c, const struct node *group,
 	buf_done(&hint);
 }
 
-static void fingerprint(struct source_settings *s)
+static void fingerprint(struct source_settings *s, const struct driver_kind *kind)
 {
 	struct buf text = { 0 };
 
 	options_fingerprint(source_rows, s, &text);
 	buf_printf(&text, "program=%s\n", s->program ? s->program : "");
-	conf_options_print(&s->options, &text);
+	conf_options_print(&s->options, kind ? kind->source_rows : NULL, &text);
 	s->fingerprint = buf_take(&text);
 }
 
@@ -117,7 +117,9 @@ struct source_settings *conf_source_add(struct conf *c, const struct node *group
 	conf_complete(c, group, source_rows, NULL);
 	conf_complete(c, group, kind ? kind->source_rows : NULL, &s->options);
 	check_driver(c, group, s);
-	fingerprint(s);
+	if (kind && kind->finish_source)
+		kind->finish_source(c, group, s);
+	fingerprint(s, kind);
 	all->sources =
 		must(realloc(all->sources, (all->n_sources + 1) * sizeof *all->sources));
 	all->sources[all->n_sources++] = s;

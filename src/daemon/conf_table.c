@@ -148,7 +148,7 @@ static void table_finish(struct table_draft *d, struct map_settings *map)
 	check_effects(d);
 	s->line = d->group->line;
 	options_fingerprint(table_rows, &d->block, &fingerprint);
-	conf_options_print(&s->options, &fingerprint);
+	conf_options_print(&s->options, NULL, &fingerprint);
 	print_domain_files(d->block.domain, &fingerprint);
 	s->fingerprint = buf_take(&fingerprint);
 

@@ -1,8 +1,10 @@
 #include "daemon/listener.h"
 
+#include "base/log.h"
 #include "base/must.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -187,6 +189,42 @@ struct listener *listener_open(struct listener_settings *settings, struct buf *r
 		close(l->fd);
 	listener_unref(l);
 	return NULL;
+}
+
+struct listener *listener_share(struct listener *old, struct listener_settings *settings,
+				struct buf *ret_why)
+{
+	int fd = fcntl(old->fd, F_DUPFD_CLOEXEC, 0);
+
+	if (fd < 0) {
+		fail_errno(ret_why, settings->address, "dup");
+		return NULL;
+	}
+
+	struct listener *l = must_calloc(1, sizeof *l);
+	l->settings = settings;
+	l->fd = fd;
+	l->refs = 1;
+	return l;
+}
+
+void listener_inherit(struct listener *l, struct listener *old)
+{
+	struct buf why = { 0 };
+	uid_t uid;
+	gid_t gid;
+
+	l->path = old->path;
+	l->device = old->device;
+	l->inode = old->inode;
+	old->path = NULL;
+	if (l->path && (!owner_ids(l->settings, &uid, &gid, &why) ||
+			chown(l->path, uid, gid) != 0 || chmod(l->path, l->settings->mode) != 0)) {
+		if (why.n == 0)
+			fail_errno(&why, l->path, "set owner, group, mode");
+		log_error("listener_unchanged", l->settings->address, F_TEXT("why", buf_view(&why)));
+	}
+	buf_done(&why);
 }
 
 static void on_poll_closed(uv_handle_t *handle)

@@ -153,11 +153,10 @@ static void watch_all(struct server *s)
 
 /* --- listeners, old and new -------------------------------------------------------------------- */
 
-static struct listener *find_listener(struct server *s, const char *fingerprint)
+static struct listener *find_listener(struct server *s, const char *address)
 {
 	for (size_t i = 0; i < s->n_listeners; i++)
-		if (s->listeners[i] &&
-		    strcmp(s->listeners[i]->settings->fingerprint, fingerprint) == 0)
+		if (strcmp(s->listeners[i]->settings->address, address) == 0)
 			return s->listeners[i];
 	return NULL;
 }
@@ -173,11 +172,12 @@ static bool open_listeners(struct server *s, struct settings *settings, struct l
 
 	for (i = 0; i < settings->n_listeners; i++) {
 		struct listener_settings *want = settings->listeners[i];
+		struct listener *old = find_listener(s, want->address);
 
-		ret[i] = find_listener(s, want->fingerprint);
-		if (ret[i])
+		ret[i] = old;
+		if (old && strcmp(old->settings->fingerprint, want->fingerprint) == 0)
 			continue;
-		ret[i] = listener_open(want, ret_why);
+		ret[i] = old ? listener_share(old, want, ret_why) : listener_open(want, ret_why);
 		if (!ret[i])
 			break;
 		settings->listeners[i] = NULL;
@@ -201,6 +201,12 @@ static bool contains(struct listener **list, size_t n, const struct listener *l)
 /* Put the opened list into force and close what is not in it. */
 static void adopt_listeners(struct server *s, struct listener **list, size_t n)
 {
+	for (size_t i = 0; i < n; i++) {
+		struct listener *old = find_listener(s, list[i]->settings->address);
+
+		if (old && old != list[i])
+			listener_inherit(list[i], old);
+	}
 	for (size_t i = 0; i < s->n_listeners; i++)
 		if (!contains(list, n, s->listeners[i]))
 			listener_close(s->listeners[i]);

@@ -1,10 +1,12 @@
 #include "driver/driver.h"
 
+#include "base/hash.h"
 #include "base/must.h"
 #include "wire/frame.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -35,6 +37,8 @@ struct rows {
 	struct buf key;		/* the last one sent */
 	bool has_key;
 	bool is_dropped;	/* the values that come belong to a key nobody can ask */
+	bool is_flushed;	/* some of this request have been written */
+	size_t began;		/* where those of this request begin in `out`, until then */
 };
 
 struct peer {
@@ -98,10 +102,28 @@ static void flush(struct buf *out)
 	buf_clear(out);
 }
 
-static void flush_if_full(struct buf *out)
+static void flush_if_full(struct rows *rows)
 {
-	if (out->n >= WRITE_BYTES)
-		flush(out);
+	if (rows->out.n < WRITE_BYTES)
+		return;
+	flush(&rows->out);
+	rows->is_flushed = true;
+}
+
+static void rows_begin(struct rows *rows)
+{
+	rows->n = 0;
+	rows->has_key = rows->is_dropped = rows->is_flushed = false;
+	rows->began = rows->out.n;
+}
+
+bool rows_undo(struct rows *rows)
+{
+	if (rows->is_flushed)
+		return false;
+	rows->out.n = rows->began;
+	rows_begin(rows);
+	return true;
 }
 
 void rows_key(struct rows *rows, struct text key)
@@ -122,7 +144,7 @@ void rows_value(struct rows *rows, struct text value)
 	if (!frame_add(&rows->out, FRAME_VALUE, value, none, none))
 		frame_add(&rows->out, FRAME_VALUE, ((struct text){ "", 1 }), none, none);
 	rows->n++;
-	flush_if_full(&rows->out);
+	flush_if_full(rows);
 }
 
 /* Make it one short line of printable ASCII, whatever a library says. */
@@ -211,14 +233,17 @@ static void request(struct peer *p, const struct frame *f)
 	struct buf why = { 0 };
 	void *table = f->verb == FRAME_PING ? NULL : use_table(p, f->args[0], &why);
 
-	p->rows.n = 0;
-	p->rows.has_key = p->rows.is_dropped = false;
+	rows_begin(&p->rows);
 	if (f->verb == FRAME_PING)
 		ended = p->driver->ping(p->handle, &why);
 	else if (table && f->verb == FRAME_LOOKUP)
 		ended = p->driver->lookup(p->handle, table, f->args[1], &p->rows, &why);
-	else if (table)
+	else if (table && f->verb == FRAME_SCAN)
 		ended = p->driver->scan(p->handle, table, &p->rows, &why);
+	else if (table && p->driver->changed)
+		ended = p->driver->changed(p->handle, table, &p->rows, &why);
+	else if (table)
+		buf_str(&why, "this driver cannot tell");
 	end(&p->rows, ended, &why);
 	buf_done(&why);
 }
@@ -266,6 +291,7 @@ static int hello(struct peer *p, const struct frame *f)
 	if (!frame_number(f->args[0], &version) || version != DRIVER_PROTOCOL_VERSION)
 		return complain(p, EXIT_PROTOCOL, "the server does not speak version %d",
 				DRIVER_PROTOCOL_VERSION);
+	add_setting(&p->source, TEXT("name"), f->args[1]);
 	return 0;
 }
 
@@ -283,7 +309,7 @@ static int set_table(struct peer *p, const struct frame *f)
 static const bool allowed[2][FRAME_VERBS] = {
 	{ [FRAME_HELLO] = true, [FRAME_SOURCE] = true, [FRAME_START] = true },
 	{ [FRAME_TABLE] = true, [FRAME_FORGET] = true, [FRAME_LOOKUP] = true,
-	  [FRAME_SCAN] = true, [FRAME_PING] = true },
+	  [FRAME_SCAN] = true, [FRAME_CHANGED] = true, [FRAME_PING] = true },
 };
 
 /* Returns an exit status; 0: go on. */
@@ -328,10 +354,23 @@ static int handle_all(struct peer *p)
 			return complain(p, EXIT_PROTOCOL, "the server sent no message");
 		at += used;
 		status = handle(p, &f);
-		flush_if_full(&p->rows.out);
+		flush_if_full(&p->rows);
 	}
 	buf_drop(&p->in, at);
 	return status;
+}
+
+/* Let the driver put its things in order as long as nothing comes. */
+static void wait_for_server(struct peer *p)
+{
+	struct pollfd in = { .fd = STDIN_FILENO, .events = POLLIN };
+	int ready = 0;
+
+	while (ready == 0 && p->handle && p->driver->idle) {
+		int wait = p->driver->idle(p->handle);
+
+		ready = wait < 0 ? 1 : poll(&in, 1, wait);
+	}
 }
 
 /* Returns the exit status. */
@@ -341,6 +380,7 @@ static int converse(struct peer *p)
 
 	while (status == 0) {
 		flush(&p->rows.out);
+		wait_for_server(p);
 
 		ssize_t n = read(STDIN_FILENO, buf_room(&p->in, READ_BYTES), READ_BYTES);
 		if (n == 0 || (n < 0 && errno != EINTR))
@@ -409,6 +449,7 @@ int driver_main(const struct driver *driver, int argc, char **argv)
 		return usage(driver, strcmp(argv[1], "--help") == 0 ? stdout : stderr);
 
 	harden();
+	hash_init();
 	status = converse(&p);
 	peer_done(&p);
 	return status;

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/must.h"
 #include "driver/secret.h"
 #include "wire/frame.h"
 
@@ -83,17 +84,17 @@ static uint64_t statement_msec(const struct session *s, enum purpose purpose)
 
 /* --- hosts ------------------------------------------------------------------------ */
 
-/* The host is to blame, or on its way out. All of the library's own errors count, too. */
+/* The host is to blame, or on its way out; as are the library's errors below 2030. */
 static const unsigned lost[] = {
 	ER_CON_COUNT_ERROR, ER_UNKNOWN_COM_ERROR /* Galera: not ready */,
 	ER_SERVER_SHUTDOWN, ER_NORMAL_SHUTDOWN, ER_SHUTDOWN_COMPLETE, ER_FORCING_CLOSE,
 	ER_HOST_IS_BLOCKED, ER_HOST_NOT_PRIVILEGED, ER_ABORTING_CONNECTION,
-	ER_NET_PACKET_TOO_LARGE, ER_NET_READ_ERROR_FROM_PIPE, ER_NET_FCNTL_ERROR,
-	ER_NET_PACKETS_OUT_OF_ORDER, ER_NET_UNCOMPRESS_ERROR, ER_NET_READ_ERROR,
+	ER_NET_READ_ERROR_FROM_PIPE, ER_NET_FCNTL_ERROR, ER_NET_PACKETS_OUT_OF_ORDER, ER_NET_UNCOMPRESS_ERROR, ER_NET_READ_ERROR,
 	ER_NET_READ_INTERRUPTED, ER_NET_ERROR_ON_WRITE, ER_NET_WRITE_INTERRUPTED,
 	ER_NEW_ABORTING_CONNECTION, ER_TOO_MANY_USER_CONNECTIONS, ER_USER_LIMIT_REACHED,
 	ER_CONNECTION_KILLED, 3168 /* MySQL: service not available */,
 	4031 /* MySQL: idle for too long */,
+	CR_SERVER_LOST_EXTENDED, CR_ERR_NET_READ, CR_ERR_NET_WRITE, CR_ERR_NET_UNCOMPRESS,
 };
 
 /* It does not want us. Asking again soon may lock the account. */
@@ -101,12 +102,13 @@ static const unsigned refused[] = {
 	ER_DBACCESS_DENIED_ERROR, ER_ACCESS_DENIED_ERROR, ER_HOST_IS_BLOCKED,
 	ER_HOST_NOT_PRIVILEGED, ER_ACCESS_DENIED_NO_PASSWORD_ERROR,
 	ER_MUST_CHANGE_PASSWORD_LOGIN, 3118 /* MySQL: account locked */,
-	4151 /* MariaDB: the same */,
+	ER_ACCOUNT_HAS_BEEN_LOCKED,
 };
 
 /* Of the connection, but nobody's fault: the row is too long, we are out of step. */
 static const unsigned broken[] = {
-	CR_OUT_OF_MEMORY, CR_COMMANDS_OUT_OF_SYNC, CR_NET_PACKET_TOO_LARGE,
+	ER_NET_PACKET_TOO_LARGE, CR_OUT_OF_MEMORY, CR_COMMANDS_OUT_OF_SYNC,
+	CR_NET_PACKET_TOO_LARGE,
 };
 
 static bool is_in(unsigned code, const unsigned *list, size_t n)
@@ -138,8 +140,8 @@ enum ended session_failed(struct session *s, unsigned code, const char *message,
 	bool is_broken = IS_IN(code, broken);
 
 	buf_printf(ret_why, "%s: %s (%u)", s->host->label, message, code);
-	if (!is_broken && !(code >= CR_MIN_ERROR && code < CR_INVALID_PARAMETER_NO) &&
-	    code != CR_SERVER_LOST_EXTENDED && !IS_IN(code, lost))
+	if (!is_broken && !(code >= CR_MIN_ERROR && code < CR_NO_PREPARE_STMT) &&
+	    !IS_IN(code, lost))
 		return ENDED_TEMP;
 	/* An old connection may have been closed long ago by a server that is well. */
 	if (!is_broken && (s->is_new || clock_msec() - s->began >= AT_ONCE_MSEC))
@@ -296,9 +298,7 @@ static bool connect_host(struct session *s, enum purpose purpose, const char *pa
 {
 	bool is_good;
 
-	s->db = mysql_init(NULL);
-	if (!s->db)
-		return false;
+	s->db = must(mysql_init(NULL));
 	set_options(s, s->db, purpose);
 	is_good = log_in(s, password);
 	/* An option file may have asked for it, too, which the library does not insist on. */
@@ -338,7 +338,8 @@ enum ended session_open(struct session *s, enum purpose purpose, struct buf *ret
 	struct buf password = { 0 };
 	struct host *h;
 
-	if (s->db && purpose != FOR_ANYTHING && purpose != s->purpose)
+	/* What is patient enough for scans serves their samples, in their snapshot. */
+	if (s->db && purpose == FOR_SCANS && s->purpose != FOR_SCANS)
 		session_close(s);
 	if (s->db)
 		return ENDED_DONE;

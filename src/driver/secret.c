@@ -37,7 +37,6 @@ static bool read_file(const char *path, struct buf *ret_secret, struct buf *ret_
 		buf_printf(ret_why, "%s: %s", path, wrong);
 		return false;
 	}
-	buf_room(ret_secret, 3 * SECRET_MAX);	/* lest it move and leave itself behind */
 	if (!file_read(path, SECRET_MAX, ret_secret, ret_why))
 		return false;
 	if (ret_secret->n && ret_secret->p[ret_secret->n - 1] == '\n')
@@ -96,6 +95,7 @@ bool secret_read(const struct settings *source, const char *name, struct buf *re
 {
 	const char *value;
 
+	buf_room(ret_secret, 3 * SECRET_MAX);	/* lest it move and leave itself behind */
 	if ((value = get(source, name, "_file")))
 		return read_file(value, ret_secret, ret_why);
 	if ((value = get(source, name, "_credential")))

@@ -177,9 +177,6 @@ static void scan_succeeded(struct scan *scan)
 		scan_failed(scan, TEXT("max_entries or max_bytes exceeded"));
 		return;
 	}
-	/* Some keys turn bad only when their rows are joined. */
-	if (bad < mirror_bad(scanned))
-		bad = mirror_bad(scanned);
 	const struct mirror *old = atomic_load(&scan->table->mirror);
 	const char *why = refresh_verdict(scan->table->settings, old, scanned, rows, bad);
 	if (why) {

@@ -17,6 +17,7 @@ static const struct {
 	[FRAME_FORGET] = { "forget", 1 },
 	[FRAME_LOOKUP] = { "lookup", 2 },
 	[FRAME_SCAN] = { "scan", 1 },
+	[FRAME_CHANGED] = { "changed", 1 },
 	[FRAME_PING] = { "ping", 0 },
 	[FRAME_KEY] = { "key", 1 },
 	[FRAME_VALUE] = { "value", 1 },

@@ -40,6 +40,7 @@ static enum verdict reply(struct answer answer, struct buf *out)
 const struct protocol socketmap = {
 	.name = "socketmap",
 	.max_request = 16 * 1024,
+	.is_evictable = true,
 	.idle_timeout = 60 * 1000,	/* Postfix reconnects silently */
 	.names_map = true,
 	.parse = parse,

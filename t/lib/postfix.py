@@ -9,12 +9,15 @@ import pwd
 import signal
 import socket
 import subprocess
+import sys
 import threading
 
 import harness
 
 QUEUES = ("active bounce corrupt defer deferred flush hold incoming maildrop pid private public "
           "saved trace").split()
+
+LIFETIME = "900"    # seconds after which a master ends whose test was killed
 
 MAIN = """
 compatibility_level = 3.6
@@ -93,10 +96,12 @@ class Postfix:
         return "%s/queue/%s/%s" % (self.dir, kind, service)
 
     def start(self):
+        # master changes its user ids, so that it would not get a "parent died" signal
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         self.process = subprocess.Popen(
-            [installed() + "/master", "-c", self.dir + "/conf", "-d", "-e", "900"], start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            preexec_fn=harness.die_with_parent)
+            [installed() + "/master", "-c", self.dir + "/conf", "-d", "-e", LIFETIME],
+            start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL)
         if not harness.wait_for(lambda: self.process.poll() is not None or
                                 all(os.path.exists(self.path(s)) for s in self.services)) or \
                 self.process.poll() is not None:

@@ -72,7 +72,7 @@ static void splits_extensions_as_postfix_does(void **state)
 		{ "a-requests", "-", true, "a" },
 		{ "owner-list", "-", false, "owner" },
 		{ "list-request", "-", false, "list" },
-		{ "owner-list+x", "+", true, "owner-list" },	/* only special with '-' */
+		{ "owner-list+x", "+", true, "owner-list" },	/* no '-' in the set */
 		{ "MAILER-daemon", "-", true, "MAILER-daemon" },
 		{ "double-Bounce", "-", false, "double-Bounce" },
 		{ "mailer-daemon-x", "-", true, "mailer" },
@@ -203,7 +203,9 @@ static void every_address_of_a_list_gets_the_extension(void **state)
 
 static void a_list_without_addresses_is_refused(void **state)
 {
-	static const char *const lists[] = { "", " ", ",", ";,", "(comment)", "<>,<>", "grp:;" };
+	static const char *const lists[] = {
+		"", " ", ",", ";,", "(comment)", "<>,<>", "grp:;",
+	};
 	struct buf out = { 0 };
 	(void)state;
 
@@ -215,14 +217,15 @@ static void a_list_without_addresses_is_refused(void **state)
 	buf_done(&out);
 }
 
-/* The extension is a stranger's choice; the result must not leave for a host of theirs. */
+/* The extension is a stranger's choice, the host where mail goes must not be. */
 static void an_extension_cannot_name_a_host(void **state)
 {
 	static const struct { const char *list, *extension, *want; } cases[] = {
 		{ "root", "+x%evil.test", "\"root+x%evil.test\"" },
 		{ "root", "+evil.test!x", "\"root+evil.test!x\"" },
 		{ "root", "+x@evil.test", "\"root+x@evil.test\"" },
-		{ "root, joe@y", "+a, b@evil.test", "\"root+a, b@evil.test\", \"joe+a, b@evil.test\"@y" },
+		{ "root, joe@y", "+a, b@evil.test",
+		  "\"root+a, b@evil.test\", \"joe+a, b@evil.test\"@y" },
 		{ "user%host", "+a!b", "\"user+a!b\"%host" },
 		{ "joe@y", "+x%z", "joe+x%z@y" },
 		{ "joe@y", "+\" @z", "\"joe+\\\" @z\"@y" },

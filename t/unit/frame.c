@@ -21,6 +21,7 @@ static const struct {
 	{ FRAME_LOOKUP, { "7", "\"a b\"@x,y:" }, "19:lookup 7 \"a b\"@x,y:," },
 	{ FRAME_LOOKUP, { "7", "" }, "9:lookup 7 ," },
 	{ FRAME_SCAN, { "7" }, "6:scan 7," },
+	{ FRAME_CHANGED, { "7" }, "9:changed 7," },
 	{ FRAME_PING, { 0 }, "4:ping," },
 	{ FRAME_KEY, { "joe@a.test" }, "14:key joe@a.test," },
 	{ FRAME_KEY, { "" }, "4:key ," },

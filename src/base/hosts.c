@@ -1,4 +1,4 @@
-#include "driver/hosts.h"
+#include "base/hosts.h"
 
 #include "base/clock.h"
 #include "base/must.h"

@@ -1,6 +1,6 @@
 /* hosts.h - the servers of a source, as in Postfix: which one is tried next. Pure. */
-#ifndef DRIVER_HOSTS_H
-#define DRIVER_HOSTS_H
+#ifndef BASE_HOSTS_H
+#define BASE_HOSTS_H
 
 #include "base/buf.h"
 
