@@ -36,7 +36,10 @@ struct process *process_start(uv_loop_t *loop, const struct source_settings *set
 			      const struct process_events *events, void *user,
 			      struct buf *ret_why);
 
-/* Ask something; only when it has said hello and has nothing else to do. */
+/*
+ * Ask something; only when it has said hello and has nothing else to do. One that died
+ * before its on_dead() was heard takes the question along.
+ */
 void process_lookup(struct process *p, const struct process_table *table, struct text key);
 void process_scan(struct process *p, const struct process_table *table);
 void process_ping(struct process *p);

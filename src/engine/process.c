@@ -308,7 +308,9 @@ static void ask(struct process *p, enum frame_verb verb, const struct process_ta
 {
 	struct buf out = { 0 }, id = { 0 };
 
-	assert(p->state == IDLE && !p->why);
+	assert(p->state == IDLE);
+	if (p->why)	/* it has just died, and on_dead() is on its way */
+		return;
 	if (table) {
 		buf_printf(&id, "%" PRIu64, table->id);
 		introduce(p, table, buf_view(&id), &out);
@@ -344,7 +346,7 @@ void process_ping(struct process *p)
 void process_forget(struct process *p, uint64_t table_id)
 {
 	for (size_t i = 0; i < p->n_known; i++) {
-		if (p->known[i] != table_id)
+		if (p->known[i] != table_id || p->why)
 			continue;
 
 		struct buf out = { 0 }, id = { 0 };
