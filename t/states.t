@@ -88,7 +88,7 @@ def check_lives():
             ok(False, "%s: %s: ends" % (m, k))
             continue
         lived = replies[-1][1] - left[0]
-        low, high = (0.4, 3.6) if (m, k) in ENDS_STALE else (3.4, 7)
+        low, high = (0, 3.2) if (m, k) in ENDS_STALE else (2.8, 8)
         ok(low < lived < high + 2 * (SLOW - 1), "%s: %s: as long as its state allows" % (m, k),
            "%.1f s, wanted %s to %s" % (lived, low, high))
 

@@ -50,6 +50,9 @@ void loop_join(struct loop *loop);
 /* Have `message` run on `loop`'s thread. From any thread, the loop's own included. */
 void loop_post(struct loop *loop, struct message *message);
 
+/* uv_close() for a handle with a descriptor. */
+void loop_close_stream(uv_stream_t *stream, uv_close_cb on_closed);
+
 /*
  * Free `object` on `last` (the control or the refresh loop) after every loop has
  * finished the callback it is in. This is our whole RCU, and it rests on one rule:

@@ -56,7 +56,7 @@ void client_close(struct client *c)
 	if (c->next)
 		c->next->prev = c->prev;
 	atomic_store_explicit(&c->seat->client, NULL, memory_order_relaxed);
-	uv_close(&c->uv.handle, on_closed);
+	loop_close_stream(&c->uv.stream, on_closed);
 	answers_check_drained(a);
 }
 

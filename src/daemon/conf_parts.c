@@ -199,7 +199,8 @@ static void unknown(struct conf *c, const struct node *item, const struct target
 		bool is_source = option_find(k->source_rows, name) != NULL;
 
 		if (is_source || option_find(k->table_rows, name))
-			buf_printf(&hint, "; it belongs to a %s of driver \"%s\"",
+			buf_printf(&hint, "%s a %s of driver \"%s\"",
+				   hint.n ? " or" : "; it belongs to",
 				   is_source ? "source" : "table", k->name);
 	}
 

@@ -1,8 +1,7 @@
 /*
  * Queries as prepared statements, with the same answers as their text form. It is the
  * binary protocol that could tell them apart: only what it carries as text or as whole
- * numbers is taken from it. And each statement is run once: MariaDB 10.11 cuts what comes
- * out of a second run of VALUES (?) to the length of the first, and has had more of that.
+ * numbers is taken from it. Each is run once, so that nothing is left in it of a key before.
  */
 #include "driver/mysql.h"
 
@@ -36,15 +35,17 @@ static void bound_done(struct bound *b)
 }
 
 /*
- * Where " may begin a name, or \ is nothing special, literals are other than we read them;
- * and MySQL from 8.0.22 on takes the type of a parameter from its place, not its value.
+ * Where " may begin a name, or \ is nothing special, literals are other than we read them.
+ * A server may take the type of a parameter from its place, not its value: MySQL from
+ * 8.0.22 on; MariaDB 10.11 in VALUES (?), ('x'), where it cuts it to one byte.
  */
 bool bound_is_possible(const struct session *s, const struct table *t)
 {
 	const unsigned other = SERVER_STATUS_NO_BACKSLASH_ESCAPES | SERVER_STATUS_ANSI_QUOTES;
 
 	return s->is_mariadb && !(s->db->server_status & other) &&
-	       sql_parameters(t->query) > 0 && t->unbindable != s->opened;
+	       t->unbindable != s->opened && sql_parameters(t->query) > 0 &&
+	       !strcasestr(sql_statement(t->query), "values");
 }
 
 /*

@@ -121,6 +121,25 @@ void loop_post(struct loop *loop, struct message *message)
 		uv_async_send(&loop->wake);
 }
 
+#ifdef __SANITIZE_THREAD__
+void __sanitizer_syscall_pre_impl_close(long fd);	/* of libtsan; gcc ships no header for it */
+#endif
+
+void loop_close_stream(uv_stream_t *stream, uv_close_cb on_closed)
+{
+#ifdef __SANITIZE_THREAD__
+	/*
+	 * libuv closes by a raw system call, which ThreadSanitizer does not see: without being told
+	 * it takes the next use of the number, on another thread, for a race.
+	 */
+	uv_os_fd_t fd;
+
+	if (uv_fileno((uv_handle_t *)stream, &fd) == 0)
+		__sanitizer_syscall_pre_impl_close(fd);
+#endif
+	uv_close((uv_handle_t *)stream, on_closed);
+}
+
 /* The token that passes every loop before an object is freed. */
 struct retired {
 	struct message message;

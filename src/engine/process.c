@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/must.h"
+#include "engine/loop.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -56,7 +57,7 @@ void process_kill(struct process *p, const char *why)
 	p->why = why;
 	if (!p->has_exited)
 		uv_process_kill(&p->child, SIGKILL);
-	uv_close((uv_handle_t *)&p->pipe, on_closed);
+	loop_close_stream((uv_stream_t *)&p->pipe, on_closed);
 	uv_close((uv_handle_t *)&p->timer, on_closed);
 }
 

@@ -8,7 +8,7 @@ static void what_is_wrong_with_the_daemons_file_is_said(void **state)
 		{ "colour = 1;", "s.conf:4: unknown setting \"colour\"\n" },
 		{ "query = \"x\";",
 		  "s.conf:4: unknown setting \"query\"; it belongs to a table of driver "
-		  "\"sqlite\"\n" },
+		  "\"sqlite\" or a table of driver \"mysql\"\n" },
 		{ "threads = \"2\";", "s.conf:4: threads: wants a whole number below "
 		  "2147483648\n" },
 		{ "threads = -1;", "s.conf:4: threads: \"-1\": wants a whole number "
