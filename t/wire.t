@@ -358,7 +358,8 @@ with limited:
     for i in range(20):
         crowd.append(limited.client())
         crowd[-1].ask("m", "a")
-    crowd[0].ask("m", "a")          # now the second is the longest idle
+    crowd[0].ask("m", "a")
+    ok(crowd[0].is_silent(0.05), "the first has just been answered: the second is idle longest")
     with limited.client() as c:
         same(c.ask("m", "a"), "OK 1", "one client more than max_clients is answered")
         ok(crowd[1].is_closed(), "the longest idle one is closed for it")

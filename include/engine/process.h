@@ -42,6 +42,7 @@ struct process *process_start(uv_loop_t *loop, const struct source_settings *set
  */
 void process_lookup(struct process *p, const struct process_table *table, struct text key);
 void process_scan(struct process *p, const struct process_table *table);
+void process_changed(struct process *p, const struct process_table *table);
 void process_ping(struct process *p);
 
 /* A table is gone; the process may drop what it prepared for it. At any time. */

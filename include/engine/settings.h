@@ -53,6 +53,7 @@ struct table_settings {
 	size_t expansion_limit;		/* values per key; 0: no limit */
 	enum table_mode mode;
 	uint64_t refresh;		/* mirror: from one scan to the next */
+	uint64_t change_interval;	/* mirror: how often change_query is asked; 0: never */
 	uint64_t max_age;		/* mirror: FRESH until so old */
 	uint64_t stale_max;		/* STALE until so old, then EXPIRED; demand: see demand.h */
 	uint64_t ttl, negative_ttl;	/* demand, and what a mirror's misses were told */

@@ -74,6 +74,9 @@ static void check_ages(struct table_draft *d)
 		if (s->max_age > s->stale_max)
 			s->max_age = s->stale_max;
 	}
+	if (s->change_interval && !conf_option_get(&s->options, "change_query"))
+		conf_error(d->conf, table_where(d, "change_interval"),
+			   "change_interval: there is no change_query to ask");
 	if (s->stale_max < s->refresh)
 		conf_error(d->conf, table_where(d, "stale_max"),
 			   "stale_max: shorter than refresh: every copy would expire");

@@ -339,6 +339,11 @@ void process_scan(struct process *p, const struct process_table *table)
 	p->idle_limit = p->settings->scan_idle;
 }
 
+void process_changed(struct process *p, const struct process_table *table)
+{
+	ask(p, FRAME_CHANGED, table, TEXT(""), p->settings->timeout);
+}
+
 void process_ping(struct process *p)
 {
 	ask(p, FRAME_PING, NULL, TEXT(""), p->settings->timeout);

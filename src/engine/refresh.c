@@ -1,10 +1,10 @@
 #include "engine/refresh.h"
 
 #include "base/clock.h"
-#include "base/fold.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/must.h"
+#include "engine/scan.h"
 #include "engine/source.h"
 
 #include <stdlib.h>
@@ -13,32 +13,19 @@
 #define FIRST_RETRY_MSEC 1000
 #define LONGEST_RETRY_MSEC 60000
 
-/* Fewer lost keys than this are never suspicious (max_shrink). */
-#define SHRINK_KEYS 20
-
-/* Keys of a new mirror that are looked up live, to see whether query and scan agree. */
-#define SAMPLES 8
-
-/* The mirror of one table: when it is due, and what its running scan has brought. */
-struct scan {
-	struct scan *next;		/* in refresh.scans */
+/* A mirrored table: when its next turn is, and the turn itself. */
+struct turn {
+	struct turn *next;		/* in refresh.turns */
 	struct scanner *scanner;
-	struct table *table;		/* alive while the registry that we adopted is */
+	struct scan scan;
 	uv_timer_t timer;
 	bool is_due;			/* waits for its scanner */
 	bool is_in_round;		/* waits for the running process */
-	enum { SCANNING, SAMPLING } phase;	/* while it runs */
+	enum { CHECKING, SCANNING, SAMPLING } phase;	/* while it runs */
+	const char *why;		/* the scan is lost, and its process killed for it */
 	unsigned failures;		/* in a row */
-	uint64_t began;
-	struct mirror_builder *builder;	/* while it runs */
-	struct buf key;			/* the folded key of the row before */
-	struct buf row_key;		/* as it came */
-	struct buf value;
-	bool is_bad_key;
-	const char *why;		/* the scan is lost already */
-	unsigned samples;		/* still to be compared */
-	struct text sampled_key, sampled;	/* views into the mirror, which only this thread replaces */
-	struct values live;		/* what the directory says to it */
+	uint64_t full_at;		/* scanned then, even if change_query says the same */
+	struct buf mark, new_mark;	/* what change_query said before the last good scan, and now */
 };
 
 /*
@@ -52,169 +39,144 @@ struct scanner {
 	struct source *source;
 	struct process *process;
 	bool is_ready;			/* said hello, has nothing to do */
-	struct scan *running;
+	struct turn *running;
 };
 
 struct refresh {
 	struct loops *loops;
-	struct scan *scans;		/* refresh thread only, all of these */
+	struct turn *turns;		/* refresh thread only, all of these */
 	struct scanner *scanners;
 	uint64_t random;
 };
 
-/* --- judging ------------------------------------------------------------------------------ */
+static void pump(struct scanner *sc);
 
-const char *refresh_verdict(const struct table_settings *s, const struct mirror *old,
-			    const struct mirror *scanned, size_t n_rows, size_t n_bad)
+static const struct table_settings *settings(const struct turn *t)
 {
-	size_t now = mirror_entries(scanned), before = old ? mirror_entries(old) : 0;
-	struct text ignored;
-
-	if (now < s->min_entries)
-		return "fewer keys than min_entries";
-	if (n_bad * 100 > n_rows)
-		return "more than 1% unusable rows";
-	if (before > now + SHRINK_KEYS && (before - now) * 100 > before * s->max_shrink)
-		return "shrunken by more than max_shrink";
-	for (size_t i = 0; i < s->n_expect; i++)
-		if (mirror_find(scanned, s->expect[i], &ignored) != MIRROR_HIT)
-			return "a key of `expect` is missing";
-	return NULL;
+	return t->scan.table->settings;
 }
 
-/* --- one scan ------------------------------------------------------------------------------- */
-
-static void pump(struct scanner *sc);
+/* --- when ----------------------------------------------------------------------------------- */
 
 static void on_due(uv_timer_t *timer)
 {
-	struct scan *scan = timer->data;
+	struct turn *t = timer->data;
 
-	scan->is_due = true;
-	pump(scan->scanner);
+	t->is_due = true;
+	pump(t->scanner);
 }
 
-static void schedule(struct scan *scan, uint64_t msec)
+static void schedule(struct turn *t, uint64_t msec)
 {
-	uv_timer_start(&scan->timer, on_due, clock_jitter(msec, &scan->scanner->refresh->random), 0);
+	uv_timer_start(&t->timer, on_due, clock_jitter(msec, &t->scanner->refresh->random), 0);
 }
 
-static uint64_t retry_msec(const struct scan *scan)
+/* After success: the next whole scan, or the next look whether there is anything new. */
+static void schedule_next(struct turn *t)
 {
-	uint64_t longest = scan->table->settings->refresh < LONGEST_RETRY_MSEC ?
-				   scan->table->settings->refresh : LONGEST_RETRY_MSEC;
-	unsigned doublings = scan->failures > 7 ? 7 : scan->failures - 1;
+	uint64_t now = clock_msec(), wait = t->full_at > now ? t->full_at - now : 0;
+	uint64_t look = settings(t)->change_interval;
+
+	t->failures = 0;
+	schedule(t, look && look < wait ? look : wait);
+}
+
+static uint64_t retry_msec(const struct turn *t)
+{
+	uint64_t refresh = settings(t)->refresh;
+	uint64_t longest = refresh < LONGEST_RETRY_MSEC ? refresh : LONGEST_RETRY_MSEC;
+	unsigned doublings = t->failures > 7 ? 7 : t->failures - 1;
 	uint64_t wait = (uint64_t)FIRST_RETRY_MSEC << doublings;
 
 	return wait < longest ? wait : longest;
 }
 
-static void scan_reset(struct scan *scan)
+static void failed(struct turn *t, struct text why)
 {
-	mirror_builder_free(scan->builder);
-	scan->builder = NULL;
-	scan->why = NULL;
-	buf_clear(&scan->row_key);
-	buf_clear(&scan->key);
-}
+	const struct table *table = t->scan.table;
 
-static void scan_failed(struct scan *scan, struct text why)
-{
-	const struct table *t = scan->table;
-
-	scan->failures++;
-	uint64_t wait = retry_msec(scan);
-	log_error("refresh_failed", t->map, F_STR("map", t->map),
-		  F_STR("source", t->settings->source),
-		  F_NUM("rows", scan->builder ? mirror_builder_rows(scan->builder) : 0),
+	t->failures++;
+	uint64_t wait = retry_msec(t);
+	log_error("refresh_failed", table->map, F_STR("map", table->map),
+		  F_STR("source", table->settings->source), F_NUM("rows", scan_rows(&t->scan)),
 		  F_TEXT("why", why), F_MSEC("next", wait));
-	scan_reset(scan);
-	schedule(scan, wait);
+	scan_abandon(&t->scan);
+	schedule(t, wait);
 }
 
-static void scan_rejected(struct scan *scan, const char *why, const struct mirror *old,
-			  const struct mirror *scanned)
+static void finished(struct turn *t)
 {
-	const struct table *t = scan->table;
+	struct refresh *r = t->scanner->refresh;
 
-	log_error("refresh_rejected", t->map, F_STR("map", t->map),
-		  F_STR("source", t->settings->source), F_STR("why", why),
-		  F_NUM("old", old ? mirror_entries(old) : 0), F_NUM("new", mirror_entries(scanned)));
-	scan->failures++;
-	schedule(scan, retry_msec(scan));
-}
-
-static void free_mirror(void *mirror)
-{
-	mirror_free(mirror);
-}
-
-/* The one place where a mirror becomes visible. */
-static void publish(struct scan *scan, struct mirror *mirror)
-{
-	struct refresh *r = scan->scanner->refresh;
-	struct table *t = scan->table;
-	struct mirror *old = atomic_exchange(&t->mirror, mirror);
-
-	if (old)
-		loops_retire(r->loops, &r->loops->refresh, old, free_mirror);
-	log_info("refreshed", t->map, F_STR("map", t->map), F_STR("source", t->settings->source),
-		 F_NUM("entries", mirror_entries(mirror)), F_NUM("bytes", mirror_bytes(mirror)),
-		 F_MSEC("took", clock_msec() - scan->began));
-	scan->failures = 0;
-	schedule(scan, t->settings->refresh);
-	scan->samples = SAMPLES;
-}
-
-static void scan_succeeded(struct scan *scan)
-{
-	size_t rows = mirror_builder_rows(scan->builder);
-	size_t bad = mirror_builder_bad(scan->builder);
-	struct mirror *scanned = mirror_seal(scan->builder, scan->began);
-
-	scan->builder = NULL;
-	if (!scanned) {
-		scan_failed(scan, TEXT("max_entries or max_bytes exceeded"));
+	if (scan_finish(&t->scan, r->loops)) {
+		t->failures++;
+		schedule(t, retry_msec(t));
 		return;
 	}
-	const struct mirror *old = atomic_load(&scan->table->mirror);
-	const char *why = refresh_verdict(scan->table->settings, old, scanned, rows, bad);
-	if (why) {
-		scan_rejected(scan, why, old, scanned);
-		mirror_free(scanned);
-	} else {
-		publish(scan, scanned);
-	}
-	scan_reset(scan);
+	t->full_at = t->scan.began + clock_jitter(settings(t)->refresh, &r->random);
+	buf_clear(&t->mark);
+	buf_text(&t->mark, buf_view(&t->new_mark));
+	schedule_next(t);
 }
 
-/* Take the key of the coming values. */
-static void set_key(struct scan *scan, struct text key)
+/* --- one turn --------------------------------------------------------------------------------- */
+
+static void run(struct turn *t, int phase)
 {
-	if (text_eq(key, buf_view(&scan->row_key)))
+	t->phase = phase;
+	t->scanner->is_ready = false;
+	t->scanner->running = t;
+}
+
+static void begin_scan(struct turn *t)
+{
+	struct process_table table = table_for_process(t->scan.table);
+
+	t->why = NULL;
+	if (!scan_begin(&t->scan)) {
+		failed(t, TEXT("out of memory"));
 		return;
-	buf_clear(&scan->row_key);
-	buf_text(&scan->row_key, key);
-	buf_clear(&scan->key);
-	scan->is_bad_key = !fold(key, &scan->key) || text_chr(key, '\0');
+	}
+	run(t, SCANNING);
+	process_scan(t->scanner->process, &table);
 }
 
-static bool add_row(struct scan *scan, struct text value)
+static void begin(struct turn *t)
 {
-	const struct table_settings *s = scan->table->settings;
-	struct text key = buf_view(&scan->key);
+	struct process_table table = table_for_process(t->scan.table);
 
-	buf_clear(&scan->value);
-	if (value.n == 0 || key.n == 0 ||
-	    !template_expand(s->result_format, key, value, NULL, NULL, &scan->value) ||
-	    scan->value.n == 0)
-		return true;
-	if (scan->is_bad_key || value_unusable(buf_view(&scan->value)))
-		return mirror_add_bad(scan->builder, key);
-	return mirror_add(scan->builder, key, buf_view(&scan->value));
+	t->is_in_round = false;
+	buf_clear(&t->new_mark);
+	if (!settings(t)->change_interval) {
+		begin_scan(t);
+		return;
+	}
+	run(t, CHECKING);
+	process_changed(t->scanner->process, &table);
 }
 
-/* --- the process ------------------------------------------------------------------------------ */
+static bool begin_sample(struct turn *t)
+{
+	struct process_table table = table_for_process(t->scan.table);
+	struct text key;
+
+	if (!scan_sample(&t->scan, clock_random(&t->scanner->refresh->random), &key))
+		return false;
+	run(t, SAMPLING);
+	process_lookup(t->scanner->process, &table, key);
+	return true;
+}
+
+/* What change_query said: nothing to do, or a scan. */
+static void checked(struct turn *t)
+{
+	if (clock_msec() < t->full_at && text_eq(buf_view(&t->mark), buf_view(&t->new_mark)))
+		schedule_next(t);
+	else
+		begin_scan(t);
+}
+
+/* --- what the process says ---------------------------------------------------------------------- */
 
 static void on_hello(void *user, struct text program)
 {
@@ -228,145 +190,92 @@ static void on_hello(void *user, struct text program)
 static void on_row(void *user, struct text key, struct text value)
 {
 	struct scanner *sc = user;
-	struct scan *scan = sc->running;
+	struct turn *t = sc->running;
 
-	if (!scan || scan->why)
+	if (!t || t->why)
 		return;
-	if (scan->phase == SAMPLING) {
-		values_add(&scan->live, scan->table->settings, scan->sampled_key, value);
-		return;
+	switch (t->phase) {
+	case CHECKING:
+		buf_text(&t->new_mark, value);
+		buf_byte(&t->new_mark, '\n');
+		break;
+	case SCANNING:
+		t->why = scan_row(&t->scan, key, value);
+		if (t->why)
+			process_kill(sc->process, t->why);
+		break;
+	case SAMPLING:
+		scan_live(&t->scan, value);
+		break;
 	}
-	if (key.n == 0) {
-		scan->why = "driver process sent a value without a key";
-	} else {
-		set_key(scan, key);
-		if (!add_row(scan, value))
-			scan->why = "max_entries or max_bytes exceeded";
-	}
-	if (scan->why)
-		process_kill(sc->process, scan->why);
-}
-
-/* Look up a key of the new mirror live; false when enough have been, or there is none. */
-static bool sample(struct scanner *sc, struct scan *scan)
-{
-	const struct mirror *m = atomic_load(&scan->table->mirror);
-	struct process_table table = table_for_process(scan->table);
-
-	if (scan->samples == 0 ||
-	    !mirror_sample(m, clock_random(&sc->refresh->random), &scan->sampled_key,
-			   &scan->sampled) ||
-	    !table_asks(scan->table->settings, scan->sampled_key))
-		return false;
-	scan->samples--;
-	scan->phase = SAMPLING;
-	values_clear(&scan->live);
-	sc->is_ready = false;
-	sc->running = scan;
-	process_lookup(sc->process, &table, scan->sampled_key);
-	return true;
-}
-
-/* Another answer means that scan_query is not the same question as the template, or a collation. */
-static void compare(struct scan *scan)
-{
-	const struct table *t = scan->table;
-	struct answer live = values_answer(&scan->live);
-
-	if (live.verdict == TEMP ||
-	    (live.verdict == FOUND && text_eq(live.value, scan->sampled)))
-		return;
-	atomic_fetch_add_explicit(&scan->table->n_differing, 1, memory_order_relaxed);
-	log_warn("mirror_differs", t->map, F_STR("map", t->map),
-		 F_STR("source", t->settings->source), F_KEY("key", scan->sampled_key),
-		 F_STR("why", live.verdict == FOUND ? "lookup has another value" :
-						      "lookup does not find the key"));
 }
 
 static void on_end(void *user, enum frame_verb end, struct text why)
 {
 	struct scanner *sc = user;
-	struct scan *scan = sc->running;
+	struct turn *t = sc->running;
 
 	sc->running = NULL;
 	sc->is_ready = true;
-	if (scan && scan->phase == SAMPLING && end == FRAME_DONE)
-		compare(scan);
-	else if (scan && scan->phase == SCANNING && end == FRAME_DONE)
-		scan_succeeded(scan);
-	else if (scan && scan->phase == SCANNING)
-		scan_failed(scan, why);
-	if (!scan || !sample(sc, scan))
+	if (end == FRAME_DONE && t->phase == CHECKING)
+		checked(t);
+	else if (end == FRAME_DONE && t->phase == SCANNING)
+		finished(t);
+	else if (end == FRAME_DONE)
+		scan_compare(&t->scan);
+	else if (t->phase != SAMPLING)
+		failed(t, why);
+	if (!sc->running && !begin_sample(t))
 		pump(sc);
 }
 
-static struct scan *next_in_round(struct scanner *sc)
+static struct turn *next_in_round(struct scanner *sc)
 {
-	for (struct scan *scan = sc->refresh->scans; scan; scan = scan->next)
-		if (scan->scanner == sc && scan->is_in_round)
-			return scan;
+	for (struct turn *t = sc->refresh->turns; t; t = t->next)
+		if (t->scanner == sc && t->is_in_round)
+			return t;
 	return NULL;
+}
+
+static void fail_round(struct scanner *sc, struct text why)
+{
+	for (struct turn *t; (t = next_in_round(sc));) {
+		t->is_in_round = false;
+		failed(t, why);
+	}
 }
 
 static void on_dead(void *user, const char *why)
 {
 	struct scanner *sc = user;
-	struct scan *scan = sc->running;
+	struct turn *t = sc->running;
 
 	sc->process = NULL;
 	sc->is_ready = false;
 	sc->running = NULL;
-	if (scan && scan->phase == SCANNING)
-		scan_failed(scan, text_of(why));
-	/* With it goes the rest of its round. */
-	while ((scan = next_in_round(sc))) {
-		scan->is_in_round = false;
-		scan_failed(scan, text_of(why));
-	}
+	if (t && t->phase != SAMPLING)
+		failed(t, text_of(why));
+	fail_round(sc, text_of(why));
 	pump(sc);
 }
 
 static const struct process_events events = { on_hello, on_row, on_end, on_dead };
 
-static void begin(struct scanner *sc, struct scan *scan)
-{
-	const struct table_settings *s = scan->table->settings;
-	const struct mirror_limits limits = {
-		.max_entries = s->max_entries,
-		.max_bytes = s->max_bytes,
-		.max_value = VALUE_MAX,
-		.max_values = s->expansion_limit,
-	};
-	struct process_table table = table_for_process(scan->table);
-
-	scan->is_in_round = false;
-	scan->phase = SCANNING;
-	scan->samples = 0;
-	scan->began = clock_msec();
-	scan->builder = mirror_builder_new(&limits);
-	if (!scan->builder) {
-		scan_failed(scan, TEXT("out of memory"));
-		return;
-	}
-	sc->is_ready = false;
-	sc->running = scan;
-	process_scan(sc->process, &table);
-}
+/* --- rounds ------------------------------------------------------------------------------------- */
 
 /* What is due, or will be within a tenth of its interval, makes up the round. False: nothing is due. */
 static bool gather(struct scanner *sc)
 {
 	bool is_any_due = false;
 
-	for (struct scan *scan = sc->refresh->scans; scan; scan = scan->next)
-		is_any_due |= scan->scanner == sc && scan->is_due;
-	for (struct scan *scan = sc->refresh->scans; is_any_due && scan; scan = scan->next)
-		if (scan->scanner == sc &&
-		    (scan->is_due || uv_timer_get_due_in(&scan->timer) <
-					     scan->table->settings->refresh / 10)) {
-			uv_timer_stop(&scan->timer);
-			scan->is_due = false;
-			scan->is_in_round = true;
+	for (struct turn *t = sc->refresh->turns; t; t = t->next)
+		is_any_due |= t->scanner == sc && t->is_due;
+	for (struct turn *t = sc->refresh->turns; is_any_due && t; t = t->next)
+		if (t->scanner == sc &&
+		    (t->is_due || uv_timer_get_due_in(&t->timer) < settings(t)->refresh / 10)) {
+			uv_timer_stop(&t->timer);
+			t->is_due = false;
+			t->is_in_round = true;
 		}
 	return is_any_due;
 }
@@ -378,54 +287,48 @@ static void start(struct scanner *sc)
 	sc->process = process_start(&sc->refresh->loops->refresh.uv, source_settings(sc->source),
 				    &events, sc, &why);
 	if (!sc->process)
-		for (struct scan *scan; (scan = next_in_round(sc));) {
-			scan->is_in_round = false;
-			scan_failed(scan, buf_view(&why));
-		}
+		fail_round(sc, buf_view(&why));
 	buf_done(&why);
+}
+
+static void let_go(struct scanner *sc)
+{
+	if (sc->process)
+		process_drop(sc->process);
+	sc->process = NULL;
+	sc->is_ready = false;
+	sc->running = NULL;
 }
 
 /* Go on with the round; at its end let the process go and see whether there is another. */
 static void pump(struct scanner *sc)
 {
-	struct scan *scan = next_in_round(sc);
+	struct turn *t;
 
-	if (sc->running)
+	while (!sc->running && sc->is_ready && (t = next_in_round(sc)))
+		begin(t);
+	if (sc->running || next_in_round(sc))
 		return;
-	for (; scan && sc->is_ready && !sc->running; scan = next_in_round(sc))
-		begin(sc, scan);
-	if (!scan && !sc->running && sc->process) {
-		process_drop(sc->process);
-		sc->process = NULL;
-		sc->is_ready = false;
-	}
-	if (!sc->process && gather(sc))
+	let_go(sc);
+	if (gather(sc))
 		start(sc);
 }
 
-/* --- which tables ------------------------------------------------------------------------------ */
+/* --- which tables ------------------------------------------------------------------------------- */
 
-static void on_scan_closed(uv_handle_t *handle)
+static void on_turn_closed(uv_handle_t *handle)
 {
 	free(handle->data);
 }
 
-static void scan_drop(struct scan *scan)
+static void turn_drop(struct turn *t)
 {
-	struct scanner *sc = scan->scanner;
-
-	if (sc->running == scan) {
-		sc->running = NULL;
-		sc->is_ready = false;
-		process_drop(sc->process);
-		sc->process = NULL;
-	}
-	scan_reset(scan);
-	buf_done(&scan->key);
-	buf_done(&scan->row_key);
-	buf_done(&scan->value);
-	buf_done(&scan->live.text);
-	uv_close((uv_handle_t *)&scan->timer, on_scan_closed);
+	if (t->scanner->running == t)
+		let_go(t->scanner);
+	scan_done(&t->scan);
+	buf_done(&t->mark);
+	buf_done(&t->new_mark);
+	uv_close((uv_handle_t *)&t->timer, on_turn_closed);
 }
 
 static struct scanner *scanner_of(struct refresh *r, struct source *source)
@@ -441,17 +344,17 @@ static struct scanner *scanner_of(struct refresh *r, struct source *source)
 	return sc;
 }
 
-static void scan_new(struct refresh *r, struct table *t)
+static void turn_new(struct refresh *r, struct table *table)
 {
-	struct scan *scan = must_calloc(1, sizeof *scan);
+	struct turn *t = must_calloc(1, sizeof *t);
 
-	scan->table = t;
-	scan->scanner = scanner_of(r, t->source);
-	uv_timer_init(&r->loops->refresh.uv, &scan->timer);
-	scan->timer.data = scan;
-	scan->next = r->scans;
-	r->scans = scan;
-	schedule(scan, 0);
+	t->scan.table = table;
+	t->scanner = scanner_of(r, table->source);
+	uv_timer_init(&r->loops->refresh.uv, &t->timer);
+	t->timer.data = t;
+	t->next = r->turns;
+	r->turns = t;
+	schedule(t, 0);
 }
 
 /* The list of tables to keep, on its way to the refresh loop. */
@@ -463,33 +366,43 @@ struct adoption {
 };
 
 /* Strike the table off the list; true when it was on it. */
-static bool keeps(struct adoption *a, const struct table *t)
+static bool keeps(struct adoption *a, const struct table *table)
 {
 	for (size_t i = 0; i < a->n; i++)
-		if (a->tables[i] == t) {
+		if (a->tables[i] == table) {
 			a->tables[i] = NULL;
 			return true;
 		}
 	return false;
 }
 
-static void drop_idle_scanners(struct refresh *r)
+static bool is_used(const struct scanner *sc)
+{
+	for (const struct turn *t = sc->refresh->turns; t; t = t->next)
+		if (t->scanner == sc)
+			return true;
+	return false;
+}
+
+/* Free the scanners that have no table left, and let the others go on. */
+static void sort_out_scanners(struct refresh *r)
 {
 	for (struct scanner **at = &r->scanners; *at;) {
 		struct scanner *sc = *at;
-		struct scan *scan = r->scans;
 
-		while (scan && scan->scanner != sc)
-			scan = scan->next;
-		if (scan) {
+		if (is_used(sc)) {
+			/* A dropped table may have taken the process along: the rest is due again. */
+			for (struct turn *t; !sc->process && (t = next_in_round(sc));) {
+				t->is_in_round = false;
+				t->is_due = true;
+			}
 			pump(sc);
 			at = &sc->next;
-			continue;
+		} else {
+			*at = sc->next;
+			let_go(sc);
+			free(sc);
 		}
-		*at = sc->next;
-		if (sc->process)
-			process_drop(sc->process);
-		free(sc);
 	}
 }
 
@@ -498,20 +411,20 @@ static void on_adopt(struct message *message)
 	struct adoption *a = (struct adoption *)message;
 	struct refresh *r = a->refresh;
 
-	for (struct scan **at = &r->scans; *at;) {
-		struct scan *scan = *at;
+	for (struct turn **at = &r->turns; *at;) {
+		struct turn *t = *at;
 
-		if (keeps(a, scan->table)) {
-			at = &scan->next;
+		if (keeps(a, t->scan.table)) {
+			at = &t->next;
 		} else {
-			*at = scan->next;
-			scan_drop(scan);
+			*at = t->next;
+			turn_drop(t);
 		}
 	}
 	for (size_t i = 0; i < a->n; i++)
 		if (a->tables[i])
-			scan_new(r, a->tables[i]);
-	drop_idle_scanners(r);
+			turn_new(r, a->tables[i]);
+	sort_out_scanners(r);
 	free(a->tables);
 	free(a);
 }

@@ -174,5 +174,45 @@ class Proxy:
         target.close()
 
     def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
         for s in [self.listener] + self.open:
             s.close()
+
+
+class Impostor:
+    """
+    Speaks just enough of the protocol to ask clients for what they must not give: `then` is the
+    packet that answers the login, and after an OK `query` the one that answers each command.
+    What clients send is in `heard`.
+    """
+
+    OK = b"\0\0\0\2\0\0\0"
+    GREETING = (b"\x0a5.5.5-10.11.0-MariaDB\0" + b"\1\0\0\0" + b"12345678\0" + b"\x89\x82" + b"\x2d" +
+                b"\2\0" + b"\x0a\0" + b"\x15" + bytes(10) + b"123456789012\0" +
+                b"mysql_native_password\0")
+
+    def __init__(self, then=OK, query=OK):
+        self.then, self.query, self.heard = then, query, b""
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            try:
+                with self.listener.accept()[0] as client:
+                    client.settimeout(3)
+                    answers = [self.then]
+                    client.sendall(self._packet(0, self.GREETING))
+                    while data := client.recv(65536):
+                        self.heard += data
+                        client.sendall(self._packet(data[3] + 1, (answers or [self.query]).pop()))
+            except TimeoutError:
+                pass
+            except OSError:
+                if self.listener.fileno() < 0:
+                    return
+
+    @staticmethod
+    def _packet(number, payload):
+        return len(payload).to_bytes(3, "little") + bytes([number & 255]) + payload

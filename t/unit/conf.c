@@ -40,10 +40,10 @@ static void defaults_and_settings_take_effect(void **state)
 		{ GOOD_MAP, "\ncache_size=16777216\n" },
 		{ GOOD_MAP, "\nresult_format=%s\n" },
 		{ GOOD_MAP "ttl = \"1m\";", "\nttl=60000\n" },
-		{ MIRROR, "\nmode=mirror\nrefresh=300000\nmax_age=900000\n" },
-		{ MIRROR "refresh = \"10s\";", "\nrefresh=10000\nmax_age=300000\n" },
+		{ MIRROR, "\nmode=mirror\nrefresh=300000\nchange_interval=0\nmax_age=900000\n" },
+		{ MIRROR "refresh = \"10s\";", "\nrefresh=10000\nchange_interval=0\nmax_age=300000\n" },
 		{ MIRROR "refresh = "
-		  "\"2d\";", "\nrefresh=172800000\nmax_age=259200000\n" },
+		  "\"2d\";", "\nrefresh=172800000\nchange_interval=0\nmax_age=259200000\n" },
 		{ MIRROR "stale_max = \"10m\";", "\nmax_age=600000\nstale_max=600000\n" },
 		{ MIRROR, "\non_miss=ask\nstale_miss=temp\n" },
 		{ MIRROR, "\nmin_entries=1\nmax_shrink=30\n" },

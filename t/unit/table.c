@@ -3,7 +3,7 @@
 
 #include "base/hash.h"
 #include "base/must.h"
-#include "engine/refresh.h"
+#include "engine/scan.h"
 #include "engine/source.h"
 
 #define MAX_AGE 1000
@@ -315,7 +315,7 @@ static void suspicious_scans_are_rejected(void **state)
 
 		s->min_entries = cases[i].min;
 		s->max_shrink = cases[i].shrink;
-		const char *why = refresh_verdict(s, old, new, cases[i].rows, cases[i].bad);
+		const char *why = scan_verdict(s, old, new, cases[i].rows, cases[i].bad);
 		if (!why != cases[i].want)
 			fail_msg("case %zu: %s", i, why ? why : "accepted");
 		mirror_free(old);
@@ -333,8 +333,8 @@ static void a_scan_without_the_expected_keys_is_rejected(void **state)
 
 	s->expect = &expect;
 	s->n_expect = 1;
-	assert_non_null(refresh_verdict(s, NULL, small, 3, 0));
-	assert_null(refresh_verdict(s, NULL, big, 4, 0));
+	assert_non_null(scan_verdict(s, NULL, small, 3, 0));
+	assert_null(scan_verdict(s, NULL, big, 4, 0));
 	s->expect = NULL;
 	s->n_expect = 0;
 	mirror_free(small);
