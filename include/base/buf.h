@@ -17,14 +17,39 @@ struct buf {
 	size_t cap;	/* bytes allocated */
 };
 
-/* Make room for `n` more bytes and return where they go; b->n is unchanged. */
-char *buf_room(struct buf *b, size_t n);
+/* Make room for `n` more bytes where there is none yet, and return where they go. */
+char *buf_grow(struct buf *b, size_t n);
+
+/* Where the next `n` bytes go; b->n is unchanged. */
+static inline char *buf_room(struct buf *b, size_t n)
+{
+	return b->p && b->cap - b->n >= n ? b->p + b->n : buf_grow(b, n);
+}
 
 /* Append bytes, a text, one byte, or a C string. The source may not lie inside `b`. */
-void buf_add(struct buf *b, const void *p, size_t n);
-void buf_text(struct buf *b, struct text t);
-void buf_byte(struct buf *b, char c);
-void buf_str(struct buf *b, const char *s);
+static inline void buf_add(struct buf *b, const void *p, size_t n)
+{
+	if (n) {
+		memcpy(buf_room(b, n), p, n);
+		b->n += n;
+	}
+}
+
+static inline void buf_text(struct buf *b, struct text t)
+{
+	buf_add(b, t.p, t.n);
+}
+
+static inline void buf_byte(struct buf *b, char c)
+{
+	*buf_room(b, 1) = c;
+	b->n++;
+}
+
+static inline void buf_str(struct buf *b, const char *s)
+{
+	buf_add(b, s, strlen(s));
+}
 
 /* Append in the manner of printf(3). */
 void buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -9,6 +9,7 @@
 
 /* A map: what clients ask by name. Constant, but for its counters. */
 struct map {
+	struct text name;		/* in its settings */
 	struct map_settings *settings;	/* owned; its tables' settings belong to the tables */
 	struct table **tables;		/* references */
 	size_t n_tables;

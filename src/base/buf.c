@@ -6,41 +6,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-char *buf_room(struct buf *b, size_t n)
+char *buf_grow(struct buf *b, size_t n)
 {
-	if (b->cap - b->n < n || !b->p) {
-		size_t cap = b->cap ? b->cap : 64;
+	size_t cap = b->cap ? b->cap : 64;
 
-		while (cap - b->n < n)
-			cap *= 2;
-		b->p = must(realloc(b->p, cap));
-		b->cap = cap;
-	}
+	while (cap - b->n < n)
+		cap *= 2;
+	b->p = must(realloc(b->p, cap));
+	b->cap = cap;
 	return b->p + b->n;
-}
-
-void buf_add(struct buf *b, const void *p, size_t n)
-{
-	if (n == 0)
-		return;
-	memcpy(buf_room(b, n), p, n);
-	b->n += n;
-}
-
-void buf_text(struct buf *b, struct text t)
-{
-	buf_add(b, t.p, t.n);
-}
-
-void buf_byte(struct buf *b, char c)
-{
-	*buf_room(b, 1) = c;
-	b->n++;
-}
-
-void buf_str(struct buf *b, const char *s)
-{
-	buf_add(b, s, strlen(s));
 }
 
 void buf_printf(struct buf *b, const char *format, ...)

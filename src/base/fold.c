@@ -23,14 +23,40 @@ static bool fold_char(utf8proc_int32_t c, struct buf *out)
 	return true;
 }
 
+/* The same byte eight times. */
+#define EIGHT(byte) (UINT64_C(0x0101010101010101) * (byte))
+
+/* Eight ASCII bytes at once: no sum carries into the next byte, as all are below 0x80. */
+static uint64_t fold_eight(uint64_t bytes)
+{
+	uint64_t from_a = bytes + EIGHT(0x80 - 'A'), behind_z = bytes + EIGHT(0x7f - 'Z');
+
+	return bytes | ((from_a & ~behind_z & EIGHT(0x80)) >> 2);
+}
+
+/* Fold the ASCII bytes at the front of `t` into `to`; returns how many. Nearly all keys end here. */
+static size_t fold_ascii(struct text t, char *to)
+{
+	size_t i = 0;
+	uint64_t bytes;
+
+	for (; i + sizeof bytes <= t.n; i += sizeof bytes) {
+		memcpy(&bytes, t.p + i, sizeof bytes);
+		if (bytes & EIGHT(0x80))
+			break;
+		bytes = fold_eight(bytes);
+		memcpy(to + i, &bytes, sizeof bytes);
+	}
+	for (; i < t.n && (unsigned char)t.p[i] < 0x80; i++)
+		to[i] = t.p[i] >= 'A' && t.p[i] <= 'Z' ? (char)(t.p[i] | 0x20) : t.p[i];
+	return i;
+}
+
 bool fold(struct text t, struct buf *out)
 {
 	size_t before = out->n;
-	char *to = buf_room(out, t.n);
-	size_t i;
+	size_t i = fold_ascii(t, buf_room(out, t.n));
 
-	for (i = 0; i < t.n && (unsigned char)t.p[i] < 0x80; i++)
-		to[i] = t.p[i] >= 'A' && t.p[i] <= 'Z' ? (char)(t.p[i] | 0x20) : t.p[i];
 	out->n += i;
 
 	while (i < t.n) {

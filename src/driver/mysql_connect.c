@@ -293,6 +293,16 @@ static bool log_in(struct session *s, const char *password)
 	return db != NULL;
 }
 
+/* The library has words for whatever is wrong with a certificate but its name. */
+static void rest_after_connecting(struct session *s)
+{
+	const char *message = mysql_error(s->db);
+
+	if (strstr(message, "Validation of SSL server certificate"))
+		message = "TLS/SSL error: the certificate is for another name";
+	rest(s, mysql_errno(s->db), message);
+}
+
 /* False: the host, which rests now, or else the password, cannot be used. */
 static bool connect_host(struct session *s, enum purpose purpose, const char *password)
 {
@@ -307,7 +317,7 @@ static bool connect_host(struct session *s, enum purpose purpose, const char *pa
 		goto fail;
 	}
 	if (!is_good || !set_session(s, purpose)) {
-		rest(s, mysql_errno(s->db), mysql_error(s->db));
+		rest_after_connecting(s);
 		goto fail;
 	}
 	s->purpose = purpose;

@@ -57,6 +57,7 @@ static struct map *map_new(const struct registry *r, struct map_settings *settin
 
 	m->refs = 1;
 	m->settings = settings;
+	m->name = text_of(settings->name);
 	m->n_tables = settings->n_tables;
 	m->tables = must_calloc(m->n_tables, sizeof *m->tables);
 	m->counters = must(aligned_alloc(_Alignof(struct counters),
@@ -145,7 +146,7 @@ struct map *registry_find(const struct registry *r, struct text name)
 
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
-		struct text have = text_of(r->maps[middle]->settings->name);
+		struct text have = r->maps[middle]->name;
 		size_t n = have.n < name.n ? have.n : name.n;
 		int order = n ? memcmp(name.p, have.p, n) : 0;
 
