@@ -45,7 +45,7 @@ Q := $(if $(V),,@)	# V=1 shows the commands
 .PHONY: all help run test check asan tsan fuzz bench install clean apt-build apt-run apt-test \
 	tests-asan tests-tsan man-lint
 .DELETE_ON_ERROR:
-.SECONDARY:
+.PRECIOUS: $(B)/obj/%.o
 
 all: $(BINS) ## build the server and its drivers into build/
 
@@ -97,16 +97,21 @@ $(B)/t/unit/%: t/unit/%.c $(server_libs) Makefile
 		-o $@ $< $(server_libs) $(server_libs) \
 		$(call pkg,cmocka $(LIBS_server) $(LIBS_sqlite) $(LIBS_base))
 
-# What a target needs beyond the lower layers.
-FUZZ_conf := $(wildcard src/daemon/conf*.c) src/daemon/nearest.c src/daemon/options.c \
-	src/daemon/units.c src/engine/settings.c
+# The layers once more, with clang's instrumentation, for all fuzz targets together.
+SAN_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+fuzz_libs := $(patsubst $(B)/%,build/fuzz-libs/%,$(server_libs))
 
-build/fuzz/%: t/fuzz/%.c $(wildcard src/base/*.c src/wire/*.c src/store/*.c include/*/*.h) Makefile
+ifeq ($(B),build)
+$(fuzz_libs): FORCE
+	@$(MAKE) -s B=build/fuzz-libs CC=clang CFLAGS='$(SAN_fuzz)' $@
+endif
+FORCE:
+
+build/fuzz/%: t/fuzz/%.c $(fuzz_libs)
 	@mkdir -p $(@D); echo "LD $@"
 	$(Q)clang $(CPPFLAGS) -Isrc -It -std=c17 $(WARN) -Wno-missing-prototypes -g -O1 \
 		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -pthread -o $@ $< \
-		$(wildcard src/base/*.c src/wire/*.c src/store/*.c) $(FUZZ_$*) \
-		$(call pkg,$(LIBS_base) $(if $(FUZZ_$*),libconfig))
+		$(fuzz_libs) $(fuzz_libs) $(call pkg,$(LIBS_server) $(LIBS_base))
 
 $(B)/bench/%: t/bench/%.c $(server_libs) Makefile
 	@mkdir -p $(@D); echo "LD $@"
@@ -124,7 +129,7 @@ $(B)/all-tests: $(BINS) $(UNIT)
 
 # One TAP script per test and sanitizer, so that a single prove runs and counts them all.
 E2E     := $(sort $(wildcard t/*.t))
-SAN_E2E := $(shell grep -l '^\# sanitizers: yes' $(E2E) /dev/null)
+SAN_E2E := $(shell grep -l '^# sanitizers: yes' $(E2E) /dev/null)
 
 prove = CMOCKA_MESSAGE_OUTPUT=TAP prove --timer -e '' $(1)
 
@@ -139,7 +144,7 @@ tsan: tests-tsan ## the same with ThreadSanitizer
 
 # wrappers: build/t/asan/server.t runs t/server.t against build/asan
 under = $(shell mkdir -p build/t/$(1); for t in $(SAN_E2E); do w=build/t/$(1)/$$(basename $$t); \
-	printf '\#!/bin/sh\nSOCKETMAPD_BUILD=build/$(1) exec %s "$$@"\n' $$t >$$w; chmod +x $$w; echo $$w; done)
+	printf '#!/bin/sh\nSOCKETMAPD_BUILD=build/$(1) exec %s "$$@"\n' $$t >$$w; chmod +x $$w; echo $$w; done)
 
 fuzz: $(FUZZ) ## run every fuzz target for FUZZ_SECONDS each
 	@for f in $(FUZZ); do n=$$(basename $$f); mkdir -p build/corpus/$$n; \

@@ -354,6 +354,7 @@ static void on_terminate(uv_signal_t *signal, int number)
 
 	if (s->is_stopping) {
 		log_warn("stopped_at_once", "", F_NUM("signal", number));
+		engine_stop(&s->engine);
 		_exit(1);
 	}
 	s->is_stopping = true;

@@ -303,12 +303,12 @@ static void submit(struct message *message)
 	struct job *job = (struct job *)message;
 	struct source *s = table_ref(job->table)->source;
 
-	if (is_down(s)) {
-		job_fail(s, job, "directory is down");
-		return;
-	}
-	if (s->n_queued >= s->settings->queue) {
-		job_fail(s, job, "queue is full");
+	const char *refusal = s->is_stopped			     ? "server is stopping" :
+			      is_down(s)			     ? "directory is down" :
+			      s->n_queued >= s->settings->queue ? "queue is full" :
+								       NULL;
+	if (refusal) {
+		job_fail(s, job, refusal);
 		return;
 	}
 	job->next = NULL;
