@@ -23,7 +23,7 @@ CFLAGS  ?= -O2 -g
 WARN    := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	-Wimplicit-fallthrough -Wvla -Wwrite-strings $(if $(CI),-Werror)
 HARDEN  := -fstack-protector-strong $(if $(findstring -fsanitize,$(CFLAGS)),,-D_FORTIFY_SOURCE=2)
-CPPFLAGS += -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -DLIBEXECDIR='"$(PREFIX)/libexec/socketmapd"' \
+CPPFLAGS += -D_GNU_SOURCE -DVERSION='"$(VERSION)"' \
 	-DSYSCONFDIR='"$(SYSCONFDIR)"' -Iinclude
 SYSCONFDIR ?= /etc/socketmapd
 ALL_CFLAGS = -std=c17 $(WARN) $(HARDEN) -fno-common -fPIE -pthread $(CFLAGS)
@@ -189,8 +189,8 @@ install: all ## install below DESTDIR and PREFIX
 	install -m 755 $(patsubst %,$(B)/socketmapd-%,$(DRIVERS)) \
 		$(DESTDIR)$(PREFIX)/libexec/socketmapd/
 	install -d $(DESTDIR)$(PREFIX)/share/doc/socketmapd/maps.d
-	install -m 644 README contrib/socketmapd.conf $(DESTDIR)$(PREFIX)/share/doc/socketmapd/
-	install -m 644 maps.d/*.conf maps.d/demo.sql $(DESTDIR)$(PREFIX)/share/doc/socketmapd/maps.d/
+	install -m 644 README contrib/*.conf $(DESTDIR)$(PREFIX)/share/doc/socketmapd/
+	cp -R maps.d/. $(DESTDIR)$(PREFIX)/share/doc/socketmapd/maps.d
 	for m in $(MANS); do d=$(DESTDIR)$(PREFIX)/share/man/man$${m##*.}; \
 		install -d $$d; install -m 644 $$m $$d/; done
 

@@ -35,7 +35,10 @@ static bool is_program(const char *path)
 	return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
 }
 
-/* The directory this program is in, so that a checkout works without being installed. */
+/*
+ * The directory this program is in, so that a checkout works without being installed, and
+ * an installation wherever it was put.
+ */
 static void own_directory(struct buf *out)
 {
 	char *room = buf_room(out, 4096);
@@ -58,7 +61,8 @@ static char *find_program(const struct conf *c, const struct driver_kind *kind)
 	buf_printf(&path, "/socketmapd-%s", kind->name);
 	if (!directory && !is_program(buf_cstr(&path))) {
 		buf_clear(&path);
-		buf_printf(&path, "%s/socketmapd-%s", LIBEXECDIR, kind->name);
+		own_directory(&path);
+		buf_printf(&path, "/../libexec/socketmapd/socketmapd-%s", kind->name);
 	}
 	return buf_take(&path);
 }
