@@ -14,8 +14,9 @@ from harness import *
 BLOCKS = {
     "daemon": ("conf", "DAEMON"), "listener": ("conf", "LISTENERS"),
     "source": ("conf", "SOURCES"), "sqlite source": ("conf", "SQLITE SOURCES"),
+    "mysql source": ("conf", "MYSQL SOURCES"),
     "map": ("maps", "MAPS"), "table": ("maps", "TABLES"),
-    "sqlite table": ("maps", "SQLITE TABLES"),
+    "sqlite table": ("maps", "SQLITE TABLES"), "mysql table": ("maps", "MYSQL TABLES"),
 }
 SAMPLES = {"conf": ["contrib/socketmapd.conf"], "maps": sorted(glob.glob("maps.d/*.conf"))}
 Option = collections.namedtuple("Option", "block name type default required reload")
@@ -76,9 +77,9 @@ def sample_settings(path):
     for line in read(path).splitlines():
         bare = re.sub(r'"(?:[^"\\]|\\.)*"', lambda m: '"' + "x" * (len(m[0]) - 2) + '"', line)
         is_comment = bare.lstrip().startswith("#")
-        if is_comment and not re.match(r"\s*# [a-z_]+ = .*;", bare):
+        if is_comment and not re.match(r"\s*# [A-Za-z_]+ = .*;", bare):
             continue            # prose
-        for m in re.finditer(r"(?:^|[{;#])\s*([a-z_]+) = ([^;]*)", bare):
+        for m in re.finditer(r"(?:^|[{;#])\s*([A-Za-z_]+) = ([^;]*)", bare):
             yield m[1], line[m.start(2):m.end(2)], is_comment
 
 

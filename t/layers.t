@@ -16,6 +16,9 @@ MAY_KNOW = {
 LIBRARY_HOME = {
     "uv.h": r"(src|include)/(engine|daemon)/",
     "libconfig.h": r"src/daemon/conf_file\.c",
+    "mariadb/mysql.h": r"(src|include)/driver/mysql",
+    "mariadb/errmsg.h": r"src/driver/mysql",
+    "mariadb/mysqld_error.h": r"src/driver/mysql",
     "sqlite3.h": r"src/driver/sqlite\.c",
     "utf8proc.h": r"src/base/fold\.c",
     "xxhash.h": r"src/base/hash\.c",

@@ -266,6 +266,23 @@ def check_secrets(db):
         same(d.ask("ping").end, "done", "the password of a Postfix table file")
 
 
+def check_other_servers():
+    """Not MariaDB, by its own account: nothing is bound, and max_statement_time not known."""
+    db = MariaDB(SCHEMA, "version=8.0.36\n")
+    with driver(db) as d:
+        for table in "kv", "text", "one":
+            same(d.lookup(table, "two"), ["a", "b"], table + ": answers from another server")
+        same(d.ask("scan", "kv").end, "done", "and a scan")
+    same(db.status("Com_stmt_prepare"), 0, "without prepared statements")
+    db = MariaDB(SCHEMA, "sql_mode=ANSI_QUOTES,NO_BACKSLASH_ESCAPES\n")
+    with driver(db) as d:
+        for table in "kv", "text", "one":
+            same(d.lookup(table, "k7"), ["value 7"], table + ": another sql_mode")
+            for key in NASTY[:9]:
+                same(d.lookup(table, key), [], "%s: %r finds nothing" % (table, key))
+    same(db.status("Com_stmt_prepare"), 0, "without prepared statements")
+
+
 def check_impostors(db):
     """A server may ask for anything; it gets neither a file of ours nor the password."""
     for plugin in b"mysql_clear_password", b"dialog":
@@ -299,4 +316,5 @@ for check in (check_lookups, check_scans, check_lost_connections, check_option_f
               check_settings, check_impostors, check_cut_connections, check_stalls):
     check(db)
 check_hosts(db, other)
+check_other_servers()
 done()

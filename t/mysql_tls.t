@@ -1,5 +1,4 @@
 #!/usr/bin/env python3
-# sanitizers: yes
 """socketmapd-mysql and TLS: required when asked for, verified, and what is wrong is said."""
 import sys
 

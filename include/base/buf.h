@@ -81,4 +81,7 @@ char *buf_take(struct buf *b);
 /* Free it; `b` is an empty buffer afterwards. */
 void buf_done(struct buf *b);
 
+/* The same for a secret: it is overwritten first. What it outgrew before is not. */
+void buf_wipe(struct buf *b);
+
 #endif

@@ -6,7 +6,7 @@
 
 struct host {
 	char *label;			/* as configured, for messages */
-	char *name;			/* of the host; of the socket; NULL: the library's */
+	char *name;			/* of it, or its socket; NULL: the library's */
 	bool is_unix;
 	unsigned port;			/* 0: the library's */
 	uint64_t rests_until;		/* msec; 0: it may be tried */
@@ -31,7 +31,7 @@ void hosts_done(struct hosts *h);
 /* One at random of those that do not rest, unix sockets first; NULL: all of them rest. */
 struct host *hosts_pick(struct hosts *h, uint64_t now);
 
-/* End the rest of all that did not refuse us: somebody wants to know whether they are back. */
+/* End the rest of all that did not refuse us: perhaps they are back. */
 void hosts_wake(struct hosts *h);
 
 #endif

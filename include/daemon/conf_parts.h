@@ -98,8 +98,8 @@ struct table_draft {
 const struct node *table_where(const struct table_draft *d, const char *name);
 
 /*
- * conf_sql.c: complete and check the options of a table of an SQL database: the query, for
- * want of one made of what old files of Postfix have instead, and scan_query.
+ * conf_sql.c: complete and check the options of a table of an SQL database: the query,
+ * for want of one made of what old files of Postfix have instead, and scan_query.
  */
 #define CONF_SQL_OLD_ROWS \
 	{ "select_field", OPTION_TEXT, .min = 1, .flags = OPTION_POSTFIX, \

@@ -12,7 +12,7 @@ struct setting {
 
 /*
  * The settings of the source, with its `name`, or of one table. They belong to the loop:
- * the source's for the life of the program, a table's until its table_free() has returned.
+ * the source's for the life of the program, a table's until its table_free() returns.
  */
 struct settings {
 	struct setting *list;
@@ -41,8 +41,8 @@ void rows_key(struct rows *rows, struct text key);	/* scan: whose the values are
 void rows_value(struct rows *rows, struct text value);
 
 /*
- * Take back all rows of this request, to begin again. False: too late, some of them are on
- * their way.
+ * Take back all rows of this request, to begin again. False: too late, some of them are
+ * on their way.
  */
 bool rows_undo(struct rows *rows);
 
@@ -78,15 +78,15 @@ struct driver {
 	enum ended (*ping)(void *handle, struct buf *ret_why);
 
 	/*
-	 * Values that differ whenever a scan of the table would; only compared. NULL: there
-	 * is no such thing.
+	 * Values that differ whenever a scan of the table would; only compared. NULL:
+	 * there is no such thing.
 	 */
 	enum ended (*changed)(void *handle, void *table, struct rows *rows,
 			      struct buf *ret_why);
 
 	/*
-	 * Called when there is nothing to do. Returns in how many msec it wants to be called
-	 * again, should nothing have come by then; -1: not. NULL: never.
+	 * Called when there is nothing to do. Returns in how many msec it wants to be
+	 * called again, should nothing have come by then; -1: not. NULL: never.
 	 */
 	int (*idle)(void *handle);
 };

@@ -22,7 +22,7 @@ struct session {
 	uint64_t began;			/* the current request */
 
 	MYSQL *db;			/* NULL: not connected */
-	struct host *host;		/* whose it is; without it, the last one; or NULL */
+	struct host *host;		/* whose it is, or was last; or NULL */
 	enum purpose purpose;
 	unsigned opened;		/* so many connections: the number of this one */
 	bool is_new;			/* made for the current request */
@@ -54,14 +54,14 @@ void session_close(struct session *s);
 enum ended session_failed(struct session *s, unsigned code, const char *message,
 			  struct buf *ret_why);
 
-/* Settings: query, a template; scan_query, change_query, plain SQL; require_result_set. */
+/* Settings: query, a template; scan_query and change_query, SQL; require_result_set. */
 struct table {
 	struct sql *query;		/* NULL: there is none */
 	const char *scan_query;		/* NULL: there is none */
 	const char *change_query;	/* NULL: there is none */
 	bool wants_set;
 	unsigned round;			/* the last in which it was scanned */
-	unsigned unbindable;		/* on which connection it is better sent as text */
+	unsigned unbindable;		/* on this connection it is sent as text */
 };
 
 /*
@@ -76,8 +76,8 @@ enum ended text_changed(struct session *s, struct table *t, struct rows *rows,
 			struct buf *ret_why);
 
 /*
- * The same with the query as a prepared statement. Any ENDED_TEMP means that the text form
- * has the last word.
+ * The same with the query as a prepared statement. Any ENDED_TEMP means that the text
+ * form has the last word.
  */
 enum ended bound_lookup(struct session *s, struct table *t, struct text key,
 			struct rows *rows, struct buf *ret_why);

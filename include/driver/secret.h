@@ -14,12 +14,10 @@
  * NAME			itself; none of them: the empty password
  *
  * One line break at the end of a file is not part of it. False with a reason, which never
- * holds any of it, when it cannot be read or a file of its own is empty.
+ * holds any of it, when it cannot be read or a file of its own is empty. The caller frees
+ * it with buf_wipe().
  */
 bool secret_read(const struct settings *source, const char *name, struct buf *ret_secret,
 		 struct buf *ret_why);
-
-/* Overwrite and free it. */
-void secret_wipe(struct buf *secret);
 
 #endif

@@ -74,3 +74,10 @@ void buf_done(struct buf *b)
 	free(b->p);
 	*b = (struct buf){ 0 };
 }
+
+void buf_wipe(struct buf *b)
+{
+	if (b->p)
+		explicit_bzero(b->p, b->cap);
+	buf_done(b);
+}

@@ -112,7 +112,7 @@ bool cf_parse(struct text file, struct cf *ret, struct buf *ret_why)
 		buf_printf(ret_why, "line %u: %s", first, wrong);
 		cf_done(&cf);
 	}
-	buf_done(&line);
+	buf_wipe(&line);
 	*ret = cf;
 	return !wrong;
 }
@@ -131,7 +131,7 @@ bool cf_read(const char *path, struct cf *ret, struct buf *ret_why)
 		*ret = (struct cf){ 0 };
 	}
 	buf_done(&why);
-	buf_done(&file);
+	buf_wipe(&file);
 	return ok;
 }
 
@@ -145,6 +145,8 @@ const char *cf_get(const struct cf *cf, const char *name)
 void cf_done(struct cf *cf)
 {
 	for (size_t i = 0; i < cf->n; i++) {
+		/* Some are passwords. */
+		explicit_bzero(cf->entries[i].value, strlen(cf->entries[i].value));
 		free(cf->entries[i].name);
 		free(cf->entries[i].value);
 	}

@@ -50,8 +50,8 @@ static void unsupported(struct conf *c, const struct driver_kind *kind, char *fi
 }
 
 /* The word for a value as a driver gets it: "true" and "false", times with a unit. */
-static void add_parameter(struct conf *c, struct node *group, const struct option_row *row,
-			  const struct cf_entry *e)
+static void add_parameter(struct conf *c, struct node *group,
+			  const struct option_row *row, const struct cf_entry *e)
 {
 	const struct node where = { .file = group->file, .line = e->line };
 	struct buf value = { 0 };
@@ -64,7 +64,8 @@ static void add_parameter(struct conf *c, struct node *group, const struct optio
 			conf_error(c, &where, "%s: wants yes or no", e->name);
 		buf_clear(&value);
 		buf_str(&value, is_yes ? "true" : "false");
-	} else if (row->type == OPTION_TIME && strspn(e->value, "0123456789") == value.n) {
+	} else if (row->type == OPTION_TIME &&
+		   strspn(e->value, "0123456789") == value.n) {
 		buf_byte(&value, 's');
 	}
 	add_item(group, NODE_WORD, e->name, buf_cstr(&value), e->line);
@@ -121,8 +122,8 @@ static bool same_secret(const char *name, const char *path, const char *other)
  * Each table of a site has its file, and each file has the same password: when `same`,
  * which may be NULL, reads it from another one of them, that will do for us.
  */
-static void share_secret(const struct driver_kind *kind, const struct source_settings *same,
-			 struct node *group)
+static void share_secret(const struct driver_kind *kind,
+			 const struct source_settings *same, struct node *group)
 {
 	for (const struct option_row *r = kind->source_rows; r->name; r++) {
 		struct buf name = { 0 };

@@ -106,7 +106,7 @@ const struct option_row source_rows[] = {
 	{ "name", OPTION_TEXT, SOURCE(name), .flags = OPTION_REQUIRED,
 	  .help = "what tables call it" },
 	{ "driver", OPTION_TEXT, SOURCE(driver), .flags = OPTION_REQUIRED,
-	  .help = "\"sqlite\", or the path of a driver program" },
+	  .help = "\"sqlite\", \"mysql\", or the path of a driver program" },
 	{ "connections", OPTION_COUNT, SOURCE(connections), .min = 1, .max = 256,
 	  .otherwise = "4", .help = "driver processes for lookups" },
 	{ "queue", OPTION_COUNT, SOURCE(queue), .min = 1, .max = 1000000,

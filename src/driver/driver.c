@@ -38,7 +38,7 @@ struct rows {
 	bool has_key;
 	bool is_dropped;	/* the values that come belong to a key nobody can ask */
 	bool is_flushed;	/* some of this request have been written */
-	size_t began;		/* where those of this request begin in `out`, until then */
+	size_t began;		/* where those of this request begin in `out` */
 };
 
 struct peer {

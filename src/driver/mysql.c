@@ -68,7 +68,8 @@ static void table_free(void *handle, void *table)
 
 /* What the server wants. */
 struct request {
-	enum ended (*run)(struct session *s, const struct request *r, struct buf *ret_why);
+	enum ended (*run)(struct session *s, const struct request *r,
+			  struct buf *ret_why);
 	enum purpose purpose;
 	struct table *table;
 	struct text key;
@@ -76,8 +77,8 @@ struct request {
 };
 
 /*
- * Run it on the connection there is, and when that gets lost, on another one: until a host
- * answers, or all of them rest. Rows on their way to the server cannot be asked for again.
+ * Run it on the connection there is, and when that gets lost, on another one: until a
+ * host answers, or all of them rest. Rows on their way cannot be asked for again.
  */
 static enum ended run(struct session *s, const struct request *r, struct buf *ret_why)
 {
@@ -99,7 +100,7 @@ static enum ended run(struct session *s, const struct request *r, struct buf *re
 	return ended;
 }
 
-/* Where the bound form fails, the text form has the last word: it is what Postfix sends. */
+/* Where the bound form fails, the text form has the last word: Postfix sends the same. */
 static enum ended run_lookup(struct session *s, const struct request *r,
 			     struct buf *ret_why)
 {
@@ -135,7 +136,8 @@ static enum ended lookup(void *handle, void *table, struct text key, struct rows
 	return ENDED_TEMP;
 }
 
-static enum ended run_scan(struct session *s, const struct request *r, struct buf *ret_why)
+static enum ended run_scan(struct session *s, const struct request *r,
+			   struct buf *ret_why)
 {
 	return text_scan(s, r->table, r->rows, ret_why);
 }
@@ -161,7 +163,7 @@ static enum ended changed(void *handle, void *table, struct rows *rows,
 			  struct buf *ret_why)
 {
 	struct table *t = table;
-	const struct request r = { run_changed, FOR_ANYTHING, t, { 0 }, rows };
+	const struct request r = { run_changed, FOR_SCANS, t, { 0 }, rows };
 
 	if (t->change_query)
 		return run(handle, &r, ret_why);
@@ -169,7 +171,8 @@ static enum ended changed(void *handle, void *table, struct rows *rows,
 	return ENDED_TEMP;
 }
 
-static enum ended run_ping(struct session *s, const struct request *r, struct buf *ret_why)
+static enum ended run_ping(struct session *s, const struct request *r,
+			   struct buf *ret_why)
 {
 	(void)r;
 	if (s->is_new || mysql_ping(s->db) == 0)

@@ -1,7 +1,7 @@
 /*
  * Queries as prepared statements, with the same answers as their text form. It is the
  * binary protocol that could tell them apart: only what it carries as text or as whole
- * numbers is taken from it. Each is run once, so that nothing is left in it of a key before.
+ * numbers is taken from it. Each is run once: no key leaves anything behind for the next.
  */
 #include "driver/mysql.h"
 
@@ -35,13 +35,14 @@ static void bound_done(struct bound *b)
 }
 
 /*
- * Where " may begin a name, or \ is nothing special, literals are other than we read them.
- * A server may take the type of a parameter from its place, not its value: MySQL from
+ * Where " may begin a name, or \ is nothing special, literals are not as we read them. A
+ * server may take the type of a parameter from its place, not its value: MySQL from
  * 8.0.22 on; MariaDB 10.11 in VALUES (?), ('x'), where it cuts it to one byte.
  */
 bool bound_is_possible(const struct session *s, const struct table *t)
 {
-	const unsigned other = SERVER_STATUS_NO_BACKSLASH_ESCAPES | SERVER_STATUS_ANSI_QUOTES;
+	const unsigned other = SERVER_STATUS_NO_BACKSLASH_ESCAPES |
+			       SERVER_STATUS_ANSI_QUOTES;
 
 	return s->is_mariadb && !(s->db->server_status & other) &&
 	       t->unbindable != s->opened && sql_parameters(t->query) > 0 &&
@@ -49,8 +50,8 @@ bool bound_is_possible(const struct session *s, const struct table *t)
 }
 
 /*
- * What went wrong with the statement; some failures are told to the connection only. Of the
- * server's the text form, which comes next, tells what they mean.
+ * What went wrong with the statement; some failures are told to the connection only. What
+ * the server's own mean, the text form will tell, which comes next.
  */
 static enum ended failed(const struct bound *b, struct buf *ret_why)
 {
@@ -164,7 +165,7 @@ static enum ended bind_columns(struct bound *b, struct buf *ret_why)
 								failed(b, ret_why);
 }
 
-/* Send one column of the current row. False: it was too long for its room, and got lost. */
+/* Send one column of the current row. False: it was too long for its room and is lost. */
 static bool send_column(const struct bound *b, unsigned i, struct rows *rows)
 {
 	unsigned long n = b->lengths[i];

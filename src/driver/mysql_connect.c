@@ -21,8 +21,8 @@
 
 /* --- settings --------------------------------------------------------------------- */
 
-static bool get_msec(const struct settings *source, const char *name, const char *otherwise,
-		     uint64_t *ret, struct buf *ret_why)
+static bool get_msec(const struct settings *source, const char *name,
+		     const char *otherwise, uint64_t *ret, struct buf *ret_why)
 {
 	if (frame_number(text_of(setting_get(source, name, otherwise)), ret) &&
 	    *ret <= INT_MAX)
@@ -33,14 +33,23 @@ static bool get_msec(const struct settings *source, const char *name, const char
 
 bool session_init(struct session *s, const struct settings *source, struct buf *ret_why)
 {
+	const struct { const char *name, *otherwise; uint64_t *field; } times[] = {
+		{ "connect_timeout", "2000", &s->connect_timeout },
+		{ "timeout", "5000", &s->timeout },
+		{ "scan_timeout", "600000", &s->scan_timeout },
+		{ "scan_idle", "30000", &s->scan_idle },
+		{ "retry_interval", "60000", &s->retry_interval },
+		{ "idle_interval", "60000", &s->idle_interval },
+	};
+	const char *hosts = setting_get(source, "hosts", "");
+	bool is_good;
+
 	*s = (struct session){ .source = source };
-	return hosts_parse(text_of(setting_get(source, "hosts", "")), &s->hosts, ret_why) &&
-	       get_msec(source, "connect_timeout", "2000", &s->connect_timeout, ret_why) &&
-	       get_msec(source, "timeout", "5000", &s->timeout, ret_why) &&
-	       get_msec(source, "scan_timeout", "600000", &s->scan_timeout, ret_why) &&
-	       get_msec(source, "scan_idle", "30000", &s->scan_idle, ret_why) &&
-	       get_msec(source, "retry_interval", "60000", &s->retry_interval, ret_why) &&
-	       get_msec(source, "idle_interval", "60000", &s->idle_interval, ret_why);
+	is_good = hosts_parse(text_of(hosts), &s->hosts, ret_why);
+	for (size_t i = 0; i < sizeof times / sizeof *times && is_good; i++)
+		is_good = get_msec(source, times[i].name, times[i].otherwise,
+				   times[i].field, ret_why);
+	return is_good;
 }
 
 void session_done(struct session *s)
@@ -89,12 +98,13 @@ static const unsigned lost[] = {
 	ER_CON_COUNT_ERROR, ER_UNKNOWN_COM_ERROR /* Galera: not ready */,
 	ER_SERVER_SHUTDOWN, ER_NORMAL_SHUTDOWN, ER_SHUTDOWN_COMPLETE, ER_FORCING_CLOSE,
 	ER_HOST_IS_BLOCKED, ER_HOST_NOT_PRIVILEGED, ER_ABORTING_CONNECTION,
-	ER_NET_READ_ERROR_FROM_PIPE, ER_NET_FCNTL_ERROR, ER_NET_PACKETS_OUT_OF_ORDER, ER_NET_UNCOMPRESS_ERROR, ER_NET_READ_ERROR,
+	ER_NEW_ABORTING_CONNECTION, ER_CONNECTION_KILLED, ER_TOO_MANY_USER_CONNECTIONS,
+	ER_USER_LIMIT_REACHED, ER_NET_READ_ERROR_FROM_PIPE, ER_NET_FCNTL_ERROR,
+	ER_NET_PACKETS_OUT_OF_ORDER, ER_NET_UNCOMPRESS_ERROR, ER_NET_READ_ERROR,
 	ER_NET_READ_INTERRUPTED, ER_NET_ERROR_ON_WRITE, ER_NET_WRITE_INTERRUPTED,
-	ER_NEW_ABORTING_CONNECTION, ER_TOO_MANY_USER_CONNECTIONS, ER_USER_LIMIT_REACHED,
-	ER_CONNECTION_KILLED, 3168 /* MySQL: service not available */,
+	CR_SERVER_LOST_EXTENDED, CR_ERR_NET_READ, CR_ERR_NET_WRITE,
+	CR_ERR_NET_UNCOMPRESS, 3168 /* MySQL: not available */,
 	4031 /* MySQL: idle for too long */,
-	CR_SERVER_LOST_EXTENDED, CR_ERR_NET_READ, CR_ERR_NET_WRITE, CR_ERR_NET_UNCOMPRESS,
 };
 
 /* It does not want us. Asking again soon may lock the account. */
@@ -123,13 +133,14 @@ static bool is_in(unsigned code, const unsigned *list, size_t n)
 
 static void rest(struct session *s, unsigned code, const char *message)
 {
+	const char *source = setting_get(s->source, "name", "");
 	struct host *h = s->host;
 
 	h->rests_until = clock_msec() + s->retry_interval;
 	h->is_refused = IS_IN(code, refused);
 	buf_clear(&s->why);
 	buf_printf(&s->why, "%s: %s", h->label, message);
-	log_warn("host_failed", h->label, F_STR("source", setting_get(s->source, "name", "")),
+	log_warn("host_failed", h->label, F_STR("source", source),
 		 F_STR("host", h->label), F_STR("why", message), F_NUM("code", code),
 		 F_MSEC("rests", s->retry_interval));
 }
@@ -221,11 +232,18 @@ static void set_option_file(struct session *s, MYSQL *db)
 		mysql_optionsv(db, MYSQL_READ_DEFAULT_GROUP, group);
 }
 
+/* What performance_schema.session_connect_attrs shows of us. */
+static void set_attribute(MYSQL *db, const char *name, const char *value)
+{
+	mysql_optionsv(db, MYSQL_OPT_CONNECT_ATTR_ADD, name, value);
+}
+
 static void set_options(struct session *s, MYSQL *db, enum purpose purpose)
 {
 	uint64_t silence = purpose == FOR_SCANS ? s->scan_idle :
 			   s->hosts.n > 1 ? s->timeout / 2 : s->timeout;
-	unsigned connect = seconds(s->connect_timeout), io = seconds(silence), no_infile = 0;
+	unsigned connect = seconds(s->connect_timeout), io = seconds(silence);
+	unsigned no_infile = 0;
 	my_bool no = 0;
 	size_t packet_max = PACKET_MAX;
 
@@ -240,10 +258,9 @@ static void set_options(struct session *s, MYSQL *db, enum purpose purpose)
 	mysql_optionsv(db, MYSQL_OPT_LOCAL_INFILE, &no_infile);
 	mysql_set_local_infile_handler(db, refuse_infile, read_infile, end_infile,
 				       fail_infile, NULL);
-	mysql_optionsv(db, MYSQL_OPT_CONNECT_ATTR_ADD, "program_name", "socketmapd-mysql");
-	mysql_optionsv(db, MYSQL_OPT_CONNECT_ATTR_ADD, "program_version", VERSION);
-	mysql_optionsv(db, MYSQL_OPT_CONNECT_ATTR_ADD, "socketmapd_source",
-		       setting_get(s->source, "name", ""));
+	set_attribute(db, "program_name", "socketmapd-mysql");
+	set_attribute(db, "program_version", VERSION);
+	set_attribute(db, "socketmapd_source", setting_get(s->source, "name", ""));
 }
 
 /*
@@ -311,7 +328,7 @@ static bool connect_host(struct session *s, enum purpose purpose, const char *pa
 	s->db = must(mysql_init(NULL));
 	set_options(s, s->db, purpose);
 	is_good = log_in(s, password);
-	/* An option file may have asked for it, too, which the library does not insist on. */
+	/* When an option file has asked for it, the library does not insist on it. */
 	if (is_good && s->db->options.use_ssl && !mysql_get_ssl_cipher(s->db)) {
 		rest(s, 0, "the server has no TLS");
 		goto fail;
@@ -334,6 +351,9 @@ static void log_connected(const struct session *s, const struct host *before)
 {
 	const char *cipher = mysql_get_ssl_cipher(s->db);
 
+	/* Rounds of scans come and go; with one host nobody has to ask which. */
+	if (s->purpose == FOR_SCANS && s->hosts.n == 1 && s->why.n == 0)
+		return;
 	if (s->host != before || s->why.n)
 		log_info("host_connected", s->host->label,
 			 F_STR("source", setting_get(s->source, "name", "")),
@@ -359,7 +379,7 @@ enum ended session_open(struct session *s, enum purpose purpose, struct buf *ret
 		s->host = h;
 		if (connect_host(s, purpose == FOR_SCANS ? FOR_SCANS : FOR_LOOKUPS,
 				 buf_cstr(&password))) {
-			secret_wipe(&password);
+			buf_wipe(&password);
 			log_connected(s, before);
 			buf_clear(&s->why);
 			return ENDED_DONE;
@@ -367,7 +387,7 @@ enum ended session_open(struct session *s, enum purpose purpose, struct buf *ret
 	}
 	buf_text(ret_why, buf_view(&s->why));
 down:
-	secret_wipe(&password);
+	buf_wipe(&password);
 	return ENDED_DOWN;
 }
 

@@ -2,15 +2,15 @@
 #include "driver/mysql.h"
 
 /* Sends one row of `n` columns to the server. */
-typedef void send_row(struct rows *rows, const MYSQL_ROW row, const unsigned long *lengths,
-		      unsigned n);
+typedef void send_row(struct rows *rows, const MYSQL_ROW row,
+		      const unsigned long *lengths, unsigned n);
 
 /* What is asked, and what becomes of the answer. */
 struct ask {
 	struct text sql;
 	send_row *send;
 	unsigned columns;		/* at least so many */
-	bool wants_set;			/* an answer without rows and columns is an error */
+	bool wants_set;			/* an answer without a result is an error */
 	struct rows *rows;
 };
 
@@ -51,8 +51,9 @@ static void send_marks(struct rows *rows, const MYSQL_ROW row,
 	}
 }
 
-/* Read a whole result; `send` NULL: to throw it away. Its end is one only without an error. */
-static bool read_rows(struct session *s, MYSQL_RES *set, send_row *send, struct rows *rows)
+/* Read a whole result; without `send` to throw it away. False: that was not its end. */
+static bool read_rows(struct session *s, MYSQL_RES *set, send_row *send,
+		      struct rows *rows)
 {
 	MYSQL_ROW row;
 
@@ -145,8 +146,8 @@ static enum ended join_round(struct session *s, struct table *t, struct buf *ret
 	if (s->round && t->round == s->round)
 		ended = end_round(s, ret_why);
 	if (s->round == 0 && ended == ENDED_DONE) {
-		ended = command(s, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
-				ret_why);
+		ended = command(s, "START TRANSACTION WITH CONSISTENT SNAPSHOT, "
+				   "READ ONLY", ret_why);
 		if (ended == ENDED_DONE)
 			s->round = ++s->rounds;
 	}

@@ -12,8 +12,8 @@
 #define SECRET_MAX 4096
 
 /*
- * Whoever may write it may become us at the directory; whoever may read it, too. The group
- * may read what root gives it: 0640, and systemd's credentials.
+ * Whoever may read or write it may become us at the directory. The group may read what
+ * root gives it: 0640, and systemd's credentials.
  */
 static const char *exposed(const struct stat *st)
 {
@@ -44,7 +44,8 @@ static bool read_file(const char *path, struct buf *ret_secret, struct buf *ret_
 	if (ret_secret->n && ret_secret->p[ret_secret->n - 1] == '\r')
 		ret_secret->n--;
 	if (ret_secret->n == 0 || text_chr(buf_view(ret_secret), '\0')) {
-		buf_printf(ret_why, "%s: %s", path, ret_secret->n ? "a NUL byte" : "empty");
+		buf_printf(ret_why, "%s: %s", path,
+			   ret_secret->n ? "it holds a NUL byte" : "empty");
 		return false;
 	}
 	return true;
@@ -79,7 +80,8 @@ static bool read_cf(const char *path, const char *name, struct buf *ret_secret,
 	return true;
 }
 
-static const char *get(const struct settings *source, const char *name, const char *suffix)
+static const char *get(const struct settings *source, const char *name,
+		       const char *suffix)
 {
 	struct buf whole = { 0 };
 	const char *value;
@@ -104,11 +106,4 @@ bool secret_read(const struct settings *source, const char *name, struct buf *re
 		return read_cf(value, name, ret_secret, ret_why);
 	buf_str(ret_secret, setting_get(source, name, ""));
 	return true;
-}
-
-void secret_wipe(struct buf *secret)
-{
-	if (secret->p)
-		explicit_bzero(secret->p, secret->cap);
-	buf_done(secret);
 }

@@ -12,7 +12,7 @@ Reply = collections.namedtuple("Reply", "rows end text")
 class Driver:
     """
     build/socketmapd-NAME with the settings of its source; `tables` is {id: settings}. After the
-    start `hello` is the Reply to it.
+    start `hello` is the Reply to it; one that is refused learns of no tables.
     """
 
     def __init__(self, name, source, tables, **environment):
@@ -30,7 +30,7 @@ class Driver:
             self.say("source %s %s" % (option, self.text(value)))
         self.say("start")
         self.hello = self.hear()
-        for id, settings in tables.items():
+        for id, settings in tables.items() if self.hello.end == "hello" else ():
             for option, value in settings.items():
                 self.say("table %s %s %s" % (id, option, self.text(value)))
 
