@@ -129,7 +129,8 @@ $(B)/all-tests: $(BINS) $(UNIT)
 
 # One TAP script per test and sanitizer, so that a single prove runs and counts them all.
 E2E     := $(sort $(wildcard t/*.t))
-SAN_E2E := $(shell grep -l '^# sanitizers: yes' $(E2E) /dev/null)
+# a test says which it wants: "# sanitizers: yes" or "# sanitizers: asan"
+san_e2e  = $(shell grep -lE '^# sanitizers: (yes|$(1))' $(E2E) /dev/null)
 
 prove = CMOCKA_MESSAGE_OUTPUT=TAP prove --timer -e '' $(1)
 
@@ -143,7 +144,7 @@ tsan: tests-tsan ## the same with ThreadSanitizer
 	$(call prove,$(patsubst build/t/%,build/tsan/t/%,$(UNIT)) $(call under,tsan))
 
 # wrappers: build/t/asan/server.t runs t/server.t against build/asan
-under = $(shell mkdir -p build/t/$(1); for t in $(SAN_E2E); do w=build/t/$(1)/$$(basename $$t); \
+under = $(shell mkdir -p build/t/$(1); for t in $(call san_e2e,$(1)); do w=build/t/$(1)/$$(basename $$t); \
 	printf '#!/bin/sh\nSOCKETMAPD_BUILD=build/$(1) exec %s "$$@"\n' $$t >$$w; chmod +x $$w; echo $$w; done)
 
 fuzz: $(FUZZ) ## run every fuzz target for FUZZ_SECONDS each
@@ -163,6 +164,7 @@ test-here: all $(UNIT) $(FUZZ) $(BENCH) tests-asan tests-tsan
 
 bench: all $(BENCH) ## measure DESIGN 13 as ratios in one run
 	t/bench/run
+	if command -v mariadbd >/dev/null; then t/bench/mysql; else echo '# no mariadbd here'; fi
 
 # --- trying and installing ------------------------------------------------------------------
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# sanitizers: yes
+# sanitizers: asan
 """socketmapd-mysql by itself, against MariaDB, bad networks and bad servers."""
 import sys
 
@@ -13,7 +13,8 @@ LONG = "x" * 700
 SCHEMA = """
 CREATE TABLE kv (id INT AUTO_INCREMENT PRIMARY KEY, k VARCHAR(255), v TEXT, KEY (k));
 INSERT INTO kv(k, v) SELECT CONCAT('k', seq), CONCAT('value ', seq) FROM seq_1_to_%d;
-INSERT INTO kv(k, v) VALUES ('two', 'a'), ('two', 'b'), ('null', NULL), ('empty', ''), ('long', '%s');
+INSERT INTO kv(k, v) VALUES ('two', 'a'), ('two', 'b'), ('null', NULL), ('empty', ''),
+    ('long', '%s');
 CREATE TABLE t (k INT PRIMARY KEY, i INT, z INT(5) ZEROFILL, u BIGINT UNSIGNED, f FLOAT, d DOUBLE,
     n DECIMAL(9,3), dt DATETIME(3), da DATE, ti TIME, y YEAR, b BIT(16), e ENUM('x','y'),
     s SET('p','q'), bl BLOB, bo BOOLEAN);
@@ -31,6 +32,7 @@ TABLES = {
     "kv": {"query": "SELECT v FROM kv WHERE k='%s' ORDER BY id",
            "scan_query": "SELECT k, v FROM kv ORDER BY id",
            "change_query": "SELECT MAX(id), COUNT(*), NULL FROM kv"},
+    "copy": {"scan_query": "SELECT k, v FROM kv ORDER BY id"},
     "text": {"query": "SELECT v FROM kv WHERE k='%s' ORDER BY id -- %s"},
     "one": {"query": "CALL one('%s')"}, "two": {"query": "CALL two('%s')"},
     "late": {"query": "CALL late('%s')"}, "none": {"query": "CALL none('%s')"},
@@ -118,6 +120,10 @@ def check_scans(db):
         same(d.ask("scan", "kv").text, str(ROWS + 6), "a second scan of a table sees what is new")
         before = d.ask("changed", "kv").rows
         same(before, d.ask("changed", "kv").rows, "nothing has changed")
+        db.sql("INSERT INTO mail.kv(k, v) VALUES ('newest of all', 'row')")
+        same(d.ask("scan", "kv").text, str(ROWS + 6), "a scan sees what was asked before it")
+        same(d.ask("scan", "copy").text, str(ROWS + 6), "as does that of another table")
+        same(d.ask("scan", "kv").text, str(ROWS + 7), "and the next one what is new")
         db.sql("DELETE FROM mail.kv WHERE k LIKE 'new%'")
         ok(d.ask("changed", "kv").rows != before, "something has changed")
         same(d.ask("changed", "text").end, "temp", "no change_query, no answer")
@@ -154,7 +160,7 @@ def check_cut_connections(db):
                     break
                 limit += 7 if limit < 1100 else 41
             ok(not wrong and "done" in seen and seen & {"temp", "down"},
-               "%s after any number of bytes: %s %s" % (then, question[0], question[1]), wrong, seen)
+               "%s after any number of bytes: %s %s" % (then, *question[:2]), wrong, seen)
 
 
 def check_stalls(db):
@@ -231,7 +237,8 @@ def check_option_files(db):
     home = scratch()
     replace(home + "/.my.cnf", "[client]\ninit-command=\"SET @from_file='yes'\"\n"
             "[mine]\ninit-command=\"SET @from_file='mine'\"\n")
-    source = {"hosts": "unix:" + db.socket, "user": "reader", "password": "secret", "dbname": "mail"}
+    source = {"hosts": "unix:" + db.socket, "user": "reader", "password": "secret",
+              "dbname": "mail"}
     for settings, want, why in (
             ({}, ["x"], "no option file is read"),
             ({"option_file": home + "/.my.cnf"}, ["yes", "x"], "but the one we are told to"),
@@ -289,7 +296,7 @@ def check_impostors(db):
         server = Impostor(then=b"\xfe" + plugin + b"\0Password: \0")
         with driver(db, hosts="127.0.0.1:%d" % server.port) as d:
             same(d.ask("ping").end, "down", "%s is refused" % plugin.decode())
-        ok(server.heard and b"secret" not in server.heard, "and the password not sent", server.heard)
+        ok(server.heard and b"secret" not in server.heard, "and gets no password", server.heard)
     home = scratch()
     replace(home + "/my.cnf", "[client]\nlocal-infile=1\n")
     replace(home + "/file", "our file")
