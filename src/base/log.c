@@ -53,28 +53,43 @@ void log_setup(const struct log_settings *settings)
 	facility = settings->facility;
 }
 
-/*
- * Buckets are shared by what hashes alike: two events may then share one
- * allowance, which errs on the quiet side and bounds the memory.
- */
-static struct bucket {
+/* The allowance of one (event, scope). */
+struct bucket {
+	uint64_t id;		/* hash of both; 0: never used */
 	uint64_t refilled_at;
 	uint64_t suppressed;
 	unsigned tokens;
-} buckets[BUCKETS];
+};
+
+/*
+ * As many as fit, whoever the scopes come from. Each has WAYS places; when
+ * all are taken the one that was quiet for longest goes.
+ */
+#define WAYS 4
+static struct bucket buckets[BUCKETS / WAYS][WAYS];
 static pthread_mutex_t buckets_lock = PTHREAD_MUTEX_INITIALIZER;	/* guards buckets */
+
+static struct bucket *find_bucket(uint64_t id, uint64_t now)
+{
+	struct bucket *set = buckets[(id >> 1) % (BUCKETS / WAYS)], *oldest = set;
+
+	for (unsigned i = 0; i < WAYS; i++) {
+		if (set[i].id == id)
+			return &set[i];
+		if (set[i].refilled_at < oldest->refilled_at)
+			oldest = &set[i];
+	}
+	*oldest = (struct bucket){ .id = id, .refilled_at = now, .tokens = BURST };
+	return oldest;
+}
 
 bool log_admit(const char *event, const char *scope, uint64_t now, uint64_t *ret_suppressed)
 {
-	uint64_t h = hash_text(text_of(event)) * 31 + hash_text(text_of(scope));
-	struct bucket *b = &buckets[h % BUCKETS];
+	uint64_t id = (hash_text(text_of(event)) * 31 + hash_text(text_of(scope))) | 1;
 	bool is_admitted = false;
 
 	pthread_mutex_lock(&buckets_lock);
-	if (b->refilled_at == 0) {
-		b->refilled_at = now;
-		b->tokens = BURST;
-	}
+	struct bucket *b = find_bucket(id, now);
 	if (now >= b->refilled_at + EVERY_MSEC) {
 		uint64_t earned = (now - b->refilled_at) / EVERY_MSEC;
 

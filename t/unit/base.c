@@ -6,6 +6,8 @@
 #include "base/log.h"
 #include "base/verdict.h"
 
+#include <stdio.h>
+
 static void folds_as_icu_does(void **state)
 {
 	static const struct { const char *in, *want; } cases[] = {
@@ -132,6 +134,21 @@ static void a_flood_of_one_event_is_counted_not_written(void **state)
 	assert_false(log_admit("flood", "m", 6000, &suppressed));
 }
 
+static void a_flood_of_one_event_leaves_others_their_say(void **state)
+{
+	uint64_t suppressed;
+	char scope[32];
+	(void)state;
+
+	for (int i = 0; i < 20000; i++)
+		log_admit("noise", "loud", 9000, &suppressed);
+	for (int i = 0; i < 200; i++) {
+		snprintf(scope, sizeof scope, "map%d", i);
+		assert_true(log_admit("refresh_failed", scope, 9000, &suppressed));
+		assert_int_equal(suppressed, 0);
+	}
+}
+
 static void log_targets_are_stderr_or_a_facility(void **state)
 {
 	int facility = 0;
@@ -185,6 +202,7 @@ int main(void)
 		cmocka_unit_test(a_log_line_cannot_be_forged),
 		cmocka_unit_test(addresses_are_hashed_unless_wanted),
 		cmocka_unit_test(a_flood_of_one_event_is_counted_not_written),
+		cmocka_unit_test(a_flood_of_one_event_leaves_others_their_say),
 		cmocka_unit_test(log_targets_are_stderr_or_a_facility),
 		cmocka_unit_test(lists_split_at_any_separator),
 		cmocka_unit_test(jitter_stays_within_a_tenth),
