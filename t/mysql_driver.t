@@ -174,6 +174,14 @@ def check_stalls(db):
             ok(reply.end == "down" and took < 6 * SLOW, "a stall in the %s is noticed" % what,
                reply, took)
         proxy.close()
+    stalled = [Proxy(db.port, 0, "stall") for _ in range(3)]
+    ports = [p.port for p in stalled] + [db.port]
+    with driver(db, hosts=" ".join("127.0.0.1:%d" % p for p in ports)) as d:
+        begin = time.monotonic()
+        same(d.lookup("kv", "k7"), ["value 7"], "the fourth host answers")
+        ok(time.monotonic() - begin < 5 * SLOW, "within the time of one lookup")
+    for p in stalled:
+        p.close()
     with driver(db, hosts="127.0.0.1:%d" % proxy.port, timeout="2000") as d:
         reply = d.ask("ping")
         like(reply.text, r"127\.0\.0\.1:%d: " % proxy.port, "the reason names the host")

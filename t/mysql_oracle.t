@@ -9,7 +9,8 @@ from oracle import Oracle
 
 RANDOM_TABLES = int(sys.argv[1]) if len(sys.argv) > 1 else 120
 # What tables made up at random consist of: a query, with something for each {}, and the rest.
-PIECES = ["%s"] * 6 + ["%u"] * 2 + r"""%S %d %U %D %1 %2 %% '' x @ . - %u@%d @%d / %%s " \\ \' \%% -- # /* ? :a
+PIECES = ["%s"] * 6 + ["%u"] * 2 + r"""%S %d %U %D %1 %2 %% '' x @ . - %u@%d @%d / %%s
+" \\ \' \%% -- # /* ? :a
 """.split() + [" "]
 QUERIES = ["SELECT v FROM kv WHERE k='{}' ORDER BY id"] * 4 + ["SELECT '{}'"] * 3 + r"""
 SELECT v FROM kv WHERE k='{}' OR k='{}' ORDER BY id
@@ -82,8 +83,8 @@ SELECT x.a, kv.v FROM (SELECT '{}' AS a) x LEFT JOIN kv ON kv.k = x.a ORDER BY k
 SELECT '{}' AS a, COUNT(*) FROM kv WHERE id < 9 GROUP BY a
 SELECT DISTINCT '{}', LEFT(k, 2) FROM kv WHERE id < 20 ORDER BY 2
 SELECT LAG('{}') OVER (ORDER BY id), ROW_NUMBER() OVER (ORDER BY id) FROM kv WHERE id < 4
-WITH RECURSIVE r AS (SELECT 1 AS n, 'x' AS s UNION ALL SELECT n + 1, '{}' FROM r WHERE n < 3) SELECT s FROM r
-WITH RECURSIVE r AS (SELECT 1 AS n, '{}' AS s UNION ALL SELECT n + 1, CONCAT(s, 'x') FROM r WHERE n < 3) SELECT s FROM r
+WITH RECURSIVE r AS (SELECT 1 n, 'x' s UNION ALL SELECT n+1, '{}' FROM r WHERE n<3) SELECT s FROM r
+WITH RECURSIVE r AS (SELECT 1 n, '{}' s UNION ALL SELECT n+1, '{}' FROM r WHERE n<3) SELECT s FROM r
 WITH r AS (SELECT v, '{}' AS s FROM kv WHERE k='{}') SELECT a.v, b.s FROM r a, r b ORDER BY a.v
 SELECT v FROM kv WHERE k IN (SELECT '{}' UNION SELECT 'plain') ORDER BY id
 SELECT v FROM kv WHERE k IN (VALUES ('{}'), ('plain')) ORDER BY id
@@ -154,8 +155,8 @@ def random_table(number):
 # Postfix folds those it asks for: what it then finds is not quite what the collation takes for the
 # same. Left out here are keys with letters that folding alone changes, and those that are
 # different keys to us, but the same to the collation.
-ONE = "CONVERT({0} USING utf8mb4) NOT REGEXP 'ß|İ' AND {0} IN (SELECT {0} FROM {1} GROUP BY {0} HAVING" \
-      " COUNT(DISTINCT BINARY LOWER({0})) = 1)"
+ONE = "CONVERT({0} USING utf8mb4) NOT REGEXP 'ß|İ' AND {0} IN (SELECT {0} FROM {1} GROUP BY {0}" \
+      " HAVING COUNT(DISTINCT BINARY LOWER({0})) = 1)"
 
 
 def scan(columns, table, rest=""):
@@ -202,7 +203,8 @@ SCAN = {
 
 made = {"my_random_%03d" % i: random_table(i) for i in range(RANDOM_TABLES)}
 oracle = Oracle("my", made, "--no-ldap")
-maps = {t: {"postfix_table": "mysql:" + f, "search": "exact"} for t, f in oracle.tables.items()}
+maps = {t: {"postfix_table": "mysql:" + f, "search": "exact"}
+        for t, f in oracle.tables.items()}
 for t, query in SCAN.items():
     for how in "ask", "notfound":
         maps["%s-%s" % (how, t)] = dict(maps[t], mode="mirror", scan_query=query, on_miss=how,

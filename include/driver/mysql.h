@@ -60,7 +60,7 @@ struct table {
 	const char *scan_query;		/* NULL: there is none */
 	const char *change_query;	/* NULL: there is none */
 	bool wants_set;
-	unsigned round;			/* the last in which it was scanned */
+	unsigned scanned, asked;	/* the last rounds of scan_query, change_query */
 	unsigned unbindable;		/* on this connection it is sent as text */
 };
 

@@ -168,6 +168,15 @@ static unsigned seconds(uint64_t msec)
 	return msec < 1000 ? 1 : (unsigned)((msec + 999) / 1000);
 }
 
+/* The library counts whole ones. A lookup shall live to see the last host. */
+static unsigned connect_seconds(const struct session *s)
+{
+	unsigned share = (unsigned)(s->timeout / (s->hosts.n + 1) / 1000);
+	unsigned wanted = seconds(s->connect_timeout);
+
+	return share >= wanted ? wanted : share ? share : 1;
+}
+
 /* A server may ask for any file of ours; no option file makes us give one. */
 static int refuse_infile(void **handle, const char *name, void *user)
 {
@@ -242,8 +251,7 @@ static void set_options(struct session *s, MYSQL *db, enum purpose purpose)
 {
 	uint64_t silence = purpose == FOR_SCANS ? s->scan_idle :
 			   s->hosts.n > 1 ? s->timeout / 2 : s->timeout;
-	unsigned connect = seconds(s->connect_timeout), io = seconds(silence);
-	unsigned no_infile = 0;
+	unsigned connect = connect_seconds(s), io = seconds(silence), no_infile = 0;
 	my_bool no = 0;
 	size_t packet_max = PACKET_MAX;
 

@@ -138,12 +138,17 @@ static enum ended end_round(struct session *s, struct buf *ret_why)
 	return command(s, "ROLLBACK", ret_why);
 }
 
-/* All scans of a round see the same moment; a table that comes again begins another. */
-static enum ended join_round(struct session *s, struct table *t, struct buf *ret_why)
+/*
+ * All scans of a round see the same moment, and what was asked before them, too; a table
+ * that comes again begins another.
+ *
+ * last       the round in which it was asked the same
+ */
+static enum ended join_round(struct session *s, unsigned *last, struct buf *ret_why)
 {
 	enum ended ended = ENDED_DONE;
 
-	if (s->round && t->round == s->round)
+	if (s->round && *last == s->round)
 		ended = end_round(s, ret_why);
 	if (s->round == 0 && ended == ENDED_DONE) {
 		ended = command(s, "START TRANSACTION WITH CONSISTENT SNAPSHOT, "
@@ -151,7 +156,22 @@ static enum ended join_round(struct session *s, struct table *t, struct buf *ret
 		if (ended == ENDED_DONE)
 			s->round = ++s->rounds;
 	}
-	t->round = s->round;
+	*last = s->round;
+	return ended;
+}
+
+/* An error may have ended the transaction. */
+static enum ended ask_in_round(struct session *s, unsigned *last, const struct ask *a,
+			       struct buf *ret_why)
+{
+	struct buf ignored = { 0 };
+	enum ended ended = join_round(s, last, ret_why);
+
+	if (ended == ENDED_DONE)
+		ended = ask(s, a, ret_why);
+	if (ended != ENDED_DONE && s->db && s->round)
+		end_round(s, &ignored);
+	buf_done(&ignored);
 	return ended;
 }
 
@@ -162,16 +182,8 @@ enum ended text_scan(struct session *s, struct table *t, struct rows *rows,
 		.sql = text_of(t->scan_query), .send = send_keyed, .columns = 2,
 		.wants_set = true, .rows = rows,
 	};
-	struct buf ignored = { 0 };
-	enum ended ended = join_round(s, t, ret_why);
 
-	if (ended == ENDED_DONE)
-		ended = ask(s, &a, ret_why);
-	/* An error may have ended the transaction. */
-	if (ended != ENDED_DONE && s->db && s->round)
-		end_round(s, &ignored);
-	buf_done(&ignored);
-	return ended;
+	return ask_in_round(s, &t->scanned, &a, ret_why);
 }
 
 enum ended text_changed(struct session *s, struct table *t, struct rows *rows,
@@ -181,7 +193,6 @@ enum ended text_changed(struct session *s, struct table *t, struct rows *rows,
 		.sql = text_of(t->change_query), .send = send_marks, .columns = 1,
 		.wants_set = true, .rows = rows,
 	};
-	enum ended ended = s->round ? end_round(s, ret_why) : ENDED_DONE;
 
-	return ended == ENDED_DONE ? ask(s, &a, ret_why) : ended;
+	return ask_in_round(s, &t->asked, &a, ret_why);
 }

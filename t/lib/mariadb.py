@@ -1,4 +1,4 @@
-"""A private MariaDB server for a test, and a proxy that does to its connections what networks do."""
+"""A private MariaDB server for a test, a proxy that does what networks do, and an impostor."""
 import atexit
 import os
 import shutil
@@ -187,8 +187,8 @@ class Impostor:
     """
 
     OK = b"\0\0\0\2\0\0\0"
-    GREETING = (b"\x0a5.5.5-10.11.0-MariaDB\0" + b"\1\0\0\0" + b"12345678\0" + b"\x89\x82" + b"\x2d" +
-                b"\2\0" + b"\x0a\0" + b"\x15" + bytes(10) + b"123456789012\0" +
+    GREETING = (b"\x0a5.5.5-10.11.0-MariaDB\0" b"\1\0\0\0" b"12345678\0" b"\x89\x82" b"\x2d"
+                b"\2\0" b"\x0a\0" b"\x15" + bytes(10) + b"123456789012\0"
                 b"mysql_native_password\0")
 
     def __init__(self, then=OK, query=OK):
