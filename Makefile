@@ -50,7 +50,7 @@ Q := $(if $(V),,@)	# V=1 shows the commands
 all: $(BINS) ## build the server and its drivers into build/
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # --- building -----------------------------------------------------------------------------
 
