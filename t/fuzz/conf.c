@@ -81,8 +81,9 @@ static void check_table(const struct settings *s, const struct table_settings *t
 	assert(has_source(s, t->source) && t->fingerprint && t->deadline);
 	assert(t->mode != TABLE_MIRROR || t->refresh);
 	assert(t->cache_size || t->mode == TABLE_MIRROR);
-	assert((t->on_miss != ON_MISS_DOMAIN && t->stale_miss != STALE_MISS_DOMAIN) ||
-	       t->domains);
+	/* A demand table has neither a miss nor a stale copy; the settings do nothing there. */
+	assert(t->mode != TABLE_MIRROR || t->domains ||
+	       (t->on_miss != ON_MISS_DOMAIN && t->stale_miss != STALE_MISS_DOMAIN));
 }
 
 /* Whatever is accepted can be served. */
