@@ -7,16 +7,17 @@ B       ?= build
 
 # The only lists of Debian packages: to build, and to run the tests.
 APT_BUILD := gcc libc6-dev make pkg-config libuv1-dev libconfig-dev libsqlite3-dev \
-	libmariadb-dev libutf8proc-dev libxxhash-dev
+	libmariadb-dev libldap-dev libssl-dev libutf8proc-dev libxxhash-dev
 APT_RUN   := sqlite3 postfix postfix-sqlite
-APT_TEST  := $(APT_RUN) postfix-mysql mariadb-server libcmocka-dev clang libclang-rt-14-dev \
-	mandoc perl python3 procps openssl
+APT_TEST  := $(APT_RUN) postfix-mysql postfix-ldap mariadb-server slapd ldap-utils libcmocka-dev clang libclang-rt-14-dev \
+	mandoc perl python3 procps openssl strace
 
 # name of a program = its driver file; what it links beyond libc
 LIBS_base   := libutf8proc libxxhash
 LIBS_server := libuv libconfig
 LIBS_sqlite := sqlite3
 LIBS_mysql  := libmariadb
+LIBS_ldap   := ldap openssl
 
 CC      ?= gcc
 CFLAGS  ?= -O2 -g

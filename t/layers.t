@@ -19,6 +19,8 @@ LIBRARY_HOME = {
     "mariadb/mysql.h": r"(src|include)/driver/mysql",
     "mariadb/errmsg.h": r"src/driver/mysql",
     "mariadb/mysqld_error.h": r"src/driver/mysql",
+    "ldap.h": r"(src|include)/driver/ldap",
+    "openssl/ssl.h": r"src/driver/ldap_tls\.c",
     "sqlite3.h": r"src/driver/sqlite\.c",
     "utf8proc.h": r"src/base/fold\.c",
     "xxhash.h": r"src/base/hash\.c",

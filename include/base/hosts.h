@@ -8,6 +8,7 @@ struct host {
 	char *label;			/* as configured, for messages */
 	char *name;			/* of it, or its socket; NULL: the library's */
 	bool is_unix;
+	bool is_tls;			/* ldaps: TLS from the first byte on */
 	unsigned port;			/* 0: the library's */
 	uint64_t rests_until;		/* msec; 0: it may be tried */
 	bool is_refused;		/* it turned us away, and must not be hammered */
@@ -27,6 +28,17 @@ struct hosts {
  */
 bool hosts_parse(struct text list, struct hosts *ret, struct buf *ret_why);
 void hosts_done(struct hosts *h);
+
+/*
+ * Parse server_host of LDAP: URLs (ldap://host:port, ldaps://, ldapi://%2Fpath; what follows the
+ * port is ignored) and "host" or "host:port", which get `port` where they have none; 0: 389.
+ * `localhost` is a name like any other here. False with a reason. Source: Postfix
+ * src/global/dict_ldap.c, dict_ldap_open().
+ */
+bool hosts_parse_urls(struct text list, unsigned port, struct hosts *ret, struct buf *ret_why);
+
+/* The first in their order that does not rest; NULL: all of them do. */
+struct host *hosts_first(struct hosts *h, uint64_t now);
 
 /* One at random of those that do not rest, unix sockets first; NULL: all of them rest. */
 struct host *hosts_pick(struct hosts *h, uint64_t now);

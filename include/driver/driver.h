@@ -40,6 +40,18 @@ struct rows;
 void rows_key(struct rows *rows, struct text key);	/* scan: whose the values are */
 void rows_value(struct rows *rows, struct text value);
 
+/* scan: when the values that follow, of this key, end: Unix seconds; 0: never. */
+void rows_until(struct rows *rows, uint64_t seconds);
+
+/* This key cannot be answered: TEMP, and an unusable row to the server's count. */
+void rows_unusable(struct rows *rows);
+
+/*
+ * Tell the server about the directory: goes out with the end of this request, or of the next
+ * one. "host": whom we talk to; "cert_not_after": Unix seconds. Only what changed is sent.
+ */
+void driver_info(const char *name, const char *value);
+
 /*
  * Take back all rows of this request, to begin again. False: too late, some of them are
  * on their way.

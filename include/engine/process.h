@@ -9,6 +9,13 @@
 
 struct process;
 
+/* One value, as the directory has it. Views. */
+struct row {
+	struct text key;		/* empty for a lookup */
+	struct text value;
+	uint64_t until;			/* Unix seconds when it ends; 0: never */
+};
+
 /*
  * What happens to a process. All are called on the thread of its loop; `user` is the owner's.
  * Each request gets its rows and then exactly one on_end(); a process whose answer is not
@@ -16,7 +23,8 @@ struct process;
  */
 struct process_events {
 	void (*on_hello)(void *user, struct text program);
-	void (*on_row)(void *user, struct text key, struct text value);	/* key: empty for a lookup */
+	void (*on_row)(void *user, const struct row *row);
+	void (*on_info)(void *user, struct text name, struct text value);	/* about the directory */
 	void (*on_end)(void *user, enum frame_verb end, struct text why);	/* DONE, TEMP or DOWN */
 	void (*on_dead)(void *user, const char *why);
 };

@@ -23,7 +23,7 @@ struct scan {
 bool scan_begin(struct scan *s);
 
 /* Take a row. NULL, or why the scan must be given up. */
-const char *scan_row(struct scan *s, struct text key, struct text value);
+const char *scan_row(struct scan *s, const struct row *row);
 
 /* How many rows there are so far, for the log. */
 size_t scan_rows(const struct scan *s);

@@ -41,13 +41,18 @@ void source_stop(struct source *s);
 /* Tell its processes that a table is gone. */
 void source_forget(struct source *s, uint64_t table_id);
 
+/* A driver process says something about the directory: "host", "cert_not_after". Any thread. */
+void source_learn(struct source *s, struct text name, struct text value);
+
 /* What the stats dump says of it. */
 struct source_stats {
 	const char *name;
 	unsigned up, busy;	/* processes that said hello; of those, with a lookup */
 	size_t queued;
 	uint64_t lookups, failures, restarts;	/* since the start of the server */
+	char host[128];		/* whom a driver process talked to last; "": unknown */
+	uint64_t cert_not_after;	/* Unix seconds; 0: unknown, or no TLS */
 };
-struct source_stats source_stats(const struct source *s);
+struct source_stats source_stats(struct source *s);
 
 #endif

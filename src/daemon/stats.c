@@ -78,7 +78,8 @@ void stats_log(const struct registry *r, size_t clients)
 		log_info("stats", s.name, F_STR("source", s.name), F_NUM("up", s.up),
 			 F_NUM("busy", s.busy), F_NUM("queued", s.queued),
 			 F_NUM("lookups", s.lookups), F_NUM("failures", s.failures),
-			 F_NUM("restarts", s.restarts));
+			 F_NUM("restarts", s.restarts), F_STR("host", s.host),
+			 F_NUM("cert_not_after", s.cert_not_after));
 	}
 	log_info("stats", "server", F_NUM("clients", clients));
 }

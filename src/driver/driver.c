@@ -37,9 +37,20 @@ struct rows {
 	struct buf key;		/* the last one sent */
 	bool has_key;
 	bool is_dropped;	/* the values that come belong to a key nobody can ask */
+	uint64_t until;		/* of the values that come */
 	bool is_flushed;	/* some of this request have been written */
 	size_t began;		/* where those of this request begin in `out` */
 };
+
+/* What is known of the directory, and whether the server knows it, too. */
+struct fact {
+	char *name;
+	char *value;
+	bool is_sent;
+};
+
+static struct fact *facts;
+static size_t n_facts;
 
 struct peer {
 	const struct driver *driver;
@@ -114,6 +125,7 @@ static void rows_begin(struct rows *rows)
 {
 	rows->n = 0;
 	rows->has_key = rows->is_dropped = rows->is_flushed = false;
+	rows->until = 0;
 	rows->began = rows->out.n;
 }
 
@@ -133,18 +145,77 @@ void rows_key(struct rows *rows, struct text key)
 	buf_clear(&rows->key);
 	buf_text(&rows->key, key);
 	rows->has_key = true;
+	rows->until = 0;
 	rows->is_dropped = !frame_add(&rows->out, FRAME_KEY, key, none, none);
+}
+
+void rows_until(struct rows *rows, uint64_t seconds)
+{
+	struct buf number = { 0 };
+
+	if (seconds == rows->until)
+		return;
+	rows->until = seconds;
+	buf_printf(&number, "%" PRIu64, seconds);
+	frame_add(&rows->out, FRAME_UNTIL, buf_view(&number), none, none);
+	buf_done(&number);
+}
+
+/* No value can hold a NUL. */
+void rows_unusable(struct rows *rows)
+{
+	rows_value(rows, (struct text){ "", 1 });
 }
 
 void rows_value(struct rows *rows, struct text value)
 {
 	if (rows->is_dropped || value.n == 0)
 		return;
-	/* No value can hold a NUL, so one that does is unusable to the server. */
-	if (!frame_add(&rows->out, FRAME_VALUE, value, none, none))
-		frame_add(&rows->out, FRAME_VALUE, ((struct text){ "", 1 }), none, none);
+	if (!frame_add(&rows->out, FRAME_VALUE, value, none, none)) {
+		rows_unusable(rows);
+		return;
+	}
 	rows->n++;
 	flush_if_full(rows);
+}
+
+void driver_info(const char *name, const char *value)
+{
+	struct fact *f = facts;
+
+	while (f < facts + n_facts && strcmp(f->name, name) != 0)
+		f++;
+	if (f == facts + n_facts) {
+		facts = must(reallocarray(facts, n_facts + 1, sizeof *facts));
+		f = &facts[n_facts++];
+		*f = (struct fact){ .name = must_strdup(name) };
+	}
+	if (f->value && strcmp(f->value, value) == 0)
+		return;
+	free(f->value);
+	f->value = must_strdup(value);
+	f->is_sent = false;
+}
+
+static void send_facts(struct rows *rows)
+{
+	for (struct fact *f = facts; f < facts + n_facts; f++) {
+		if (!f->is_sent)
+			frame_add(&rows->out, FRAME_INFO, text_of(f->name), text_of(f->value),
+				  none);
+		f->is_sent = true;
+	}
+}
+
+static void forget_facts(void)
+{
+	for (struct fact *f = facts; f < facts + n_facts; f++) {
+		free(f->name);
+		free(f->value);
+	}
+	free(facts);
+	facts = NULL;
+	n_facts = 0;
 }
 
 /* Make it one short line of printable ASCII, whatever a library says. */
@@ -173,6 +244,7 @@ static void end(struct rows *rows, enum ended ended, struct buf *why)
 		buf_clear(why);
 		buf_printf(why, "%" PRIu64, rows->n);
 	}
+	send_facts(rows);
 	frame_add(&rows->out, verbs[ended], tidy(why), none, none);
 }
 
@@ -401,6 +473,7 @@ static void peer_done(struct peer *p)
 	}
 	if (p->handle)
 		p->driver->close(p->handle);
+	forget_facts();
 	settings_done(&p->source);
 	buf_done(&p->in);
 	buf_done(&p->rows.out);

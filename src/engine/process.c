@@ -31,6 +31,7 @@ struct process {
 	uint64_t idle_limit, last_row;		/* scan: longest silence; 0: none */
 	uint64_t rows;				/* values of the request so far */
 	struct buf key;				/* whose values come */
+	uint64_t until;				/* when they end, Unix seconds; 0: never */
 	struct buf in;				/* received and not parsed; n of it used */
 	uint64_t *known;			/* ids of the tables it was told about */
 	size_t n_known;
@@ -150,10 +151,18 @@ static void on_frame(struct process *p, const struct frame *f)
 	case FRAME_KEY:
 		buf_clear(&p->key);
 		buf_text(&p->key, f->args[0]);
+		p->until = 0;
+		break;
+	case FRAME_UNTIL:
+		if (!frame_number(f->args[0], &p->until))
+			process_kill(p, "driver process sent no time");
 		break;
 	case FRAME_VALUE:
 		p->rows++;
-		p->events->on_row(p->user, buf_view(&p->key), f->args[0]);
+		p->events->on_row(p->user, &(struct row){ buf_view(&p->key), f->args[0], p->until });
+		break;
+	case FRAME_INFO:
+		p->events->on_info(p->user, f->args[0], f->args[1]);
 		break;
 	case FRAME_DONE:
 	case FRAME_TEMP:
@@ -322,6 +331,7 @@ static void ask(struct process *p, enum frame_verb verb, const struct process_ta
 
 	p->state = ASKED;
 	p->rows = 0;
+	p->until = 0;
 	buf_clear(&p->key);
 	p->last_row = clock_msec();
 	p->deadline = p->last_row + timeout;

@@ -187,7 +187,7 @@ static void on_hello(void *user, struct text program)
 	pump(sc);
 }
 
-static void on_row(void *user, struct text key, struct text value)
+static void on_row(void *user, const struct row *row)
 {
 	struct scanner *sc = user;
 	struct turn *t = sc->running;
@@ -196,18 +196,25 @@ static void on_row(void *user, struct text key, struct text value)
 		return;
 	switch (t->phase) {
 	case CHECKING:
-		buf_text(&t->new_mark, value);
+		buf_text(&t->new_mark, row->value);
 		buf_byte(&t->new_mark, '\n');
 		break;
 	case SCANNING:
-		t->why = scan_row(&t->scan, key, value);
+		t->why = scan_row(&t->scan, row);
 		if (t->why)
 			process_kill(sc->process, t->why);
 		break;
 	case SAMPLING:
-		scan_live(&t->scan, value);
+		scan_live(&t->scan, row->value);
 		break;
 	}
+}
+
+static void on_info(void *user, struct text name, struct text value)
+{
+	struct scanner *sc = user;
+
+	source_learn(sc->source, name, value);
 }
 
 static void on_end(void *user, enum frame_verb end, struct text why)
@@ -259,7 +266,7 @@ static void on_dead(void *user, const char *why)
 	pump(sc);
 }
 
-static const struct process_events events = { on_hello, on_row, on_end, on_dead };
+static const struct process_events events = { on_hello, on_row, on_info, on_end, on_dead };
 
 /* --- rounds ------------------------------------------------------------------------------------- */
 

@@ -39,17 +39,17 @@ static void set_key(struct scan *s, struct text key)
 	s->is_bad_key = !fold(key, &s->key) || text_chr(key, '\0');
 }
 
-const char *scan_row(struct scan *s, struct text key, struct text value)
+const char *scan_row(struct scan *s, const struct row *row)
 {
 	bool is_kept;
 
-	if (key.n == 0)
+	if (row->key.n == 0)
 		return "driver process sent a value without a key";
-	set_key(s, key);
+	set_key(s, row->key);
 	buf_clear(&s->value);
-	if (value.n == 0 ||
-	    !template_expand(s->table->settings->result_format, buf_view(&s->key), value, NULL,
-			     NULL, &s->value) ||
+	if (row->value.n == 0 ||
+	    !template_expand(s->table->settings->result_format, buf_view(&s->key), row->value,
+			     NULL, NULL, &s->value) ||
 	    s->value.n == 0)
 		return NULL;
 	if (s->is_bad_key || value_unusable(buf_view(&s->value)))

@@ -9,6 +9,7 @@
 #include "engine/table.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* One place in the pool. */
@@ -41,6 +42,9 @@ struct source {
 	uint64_t rest_until;
 	uint64_t random;
 	uint64_t n_lookups, n_failures, n_restarts;
+	pthread_mutex_t lock;	/* guards what follows; scans learn on another thread */
+	char host[128];
+	uint64_t cert_not_after;
 };
 
 static void pump(struct source *s);
@@ -170,14 +174,20 @@ static void on_hello(void *user, struct text program)
 	probe(slot);
 }
 
-static void on_row(void *user, struct text key, struct text value)
+static void on_row(void *user, const struct row *row)
 {
 	struct slot *slot = user;
-	(void)key;
 
 	if (slot->job)
 		values_add(&slot->values, slot->job->table->settings, buf_view(&slot->job->key),
-			   value);
+			   row->value);
+}
+
+static void on_info(void *user, struct text name, struct text value)
+{
+	struct slot *slot = user;
+
+	source_learn(slot->source, name, value);
 }
 
 static void end_job(struct slot *slot, enum frame_verb end, struct text why)
@@ -236,7 +246,7 @@ static void on_dead(void *user, const char *why)
 	pump(s);
 }
 
-static const struct process_events events = { on_hello, on_row, on_end, on_dead };
+static const struct process_events events = { on_hello, on_row, on_info, on_end, on_dead };
 
 /* --- the pool ----------------------------------------------------------------------------- */
 
@@ -336,6 +346,7 @@ struct source *source_new(struct source_settings *settings, struct loop *control
 	*s = (struct source){ .settings = settings, .control = control, .refs = 1 };
 	s->last = &s->first;
 	hash_random(&s->random, sizeof s->random);
+	pthread_mutex_init(&s->lock, NULL);
 	uv_timer_init(&control->uv, &s->timer);
 	s->timer.data = s;
 	s->slots = must_calloc(settings->connections, sizeof *s->slots);
@@ -356,6 +367,7 @@ static void on_closed(uv_handle_t *handle)
 
 	for (unsigned i = 0; i < s->settings->connections; i++)
 		buf_done(&s->slots[i].values.text);
+	pthread_mutex_destroy(&s->lock);
 	source_settings_free(s->settings);
 	free(s->slots);
 	free(s);
@@ -400,7 +412,19 @@ void source_forget(struct source *s, uint64_t table_id)
 			process_forget(s->slots[i].process, table_id);
 }
 
-struct source_stats source_stats(const struct source *s)
+void source_learn(struct source *s, struct text name, struct text value)
+{
+	uint64_t number;
+
+	pthread_mutex_lock(&s->lock);
+	if (text_is(name, "host"))
+		snprintf(s->host, sizeof s->host, "%.*s", (int)value.n, value.p);
+	else if (text_is(name, "cert_not_after") && frame_number(value, &number))
+		s->cert_not_after = number;
+	pthread_mutex_unlock(&s->lock);
+}
+
+struct source_stats source_stats(struct source *s)
 {
 	struct source_stats stats = {
 		.name = s->settings->name,
@@ -410,6 +434,10 @@ struct source_stats source_stats(const struct source *s)
 		.restarts = s->n_restarts,
 	};
 
+	pthread_mutex_lock(&s->lock);
+	memcpy(stats.host, s->host, sizeof stats.host);
+	stats.cert_not_after = s->cert_not_after;
+	pthread_mutex_unlock(&s->lock);
 	for (unsigned i = 0; i < s->settings->connections; i++) {
 		stats.up += s->slots[i].state >= SLOT_PROBING;
 		stats.busy += s->slots[i].state == SLOT_BUSY;

@@ -21,6 +21,8 @@ static const struct {
 	[FRAME_PING] = { "ping", 0 },
 	[FRAME_KEY] = { "key", 1 },
 	[FRAME_VALUE] = { "value", 1 },
+	[FRAME_UNTIL] = { "until", 1 },
+	[FRAME_INFO] = { "info", 2 },
 	[FRAME_DONE] = { "done", 1 },
 	[FRAME_TEMP] = { "temp", 1 },
 	[FRAME_DOWN] = { "down", 1 },
