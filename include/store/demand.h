@@ -78,6 +78,19 @@ enum demand_says demand_peek(struct demand *d, struct text key, uint64_t now);
 struct waiter *demand_put(struct demand *d, struct text key, struct answer answer,
 			  uint64_t now);
 
+/*
+ * Append all FOUND and NOTFOUND entries with their ages, in a form for files. Each shard is
+ * locked for as long as its entries are copied; questions in flight are left out.
+ */
+void demand_image(struct demand *d, uint64_t now, struct buf *out);
+
+/*
+ * Take over an image, which may be any bytes, written `elapsed` msec ago; what has passed its
+ * time since then is left out (a NOTFOUND past its negative_ttl, a FOUND past stale_max), what
+ * is known already is kept. False: it is none, and nothing of it was taken.
+ */
+bool demand_restore(struct demand *d, struct text image, uint64_t now, uint64_t elapsed);
+
 size_t demand_entries(struct demand *d);	/* keys about which something is noted */
 size_t demand_bytes(struct demand *d);		/* memory in use, never above max_bytes */
 

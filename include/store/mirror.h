@@ -60,7 +60,25 @@ size_t mirror_builder_bad(const struct mirror_builder *b);
  * born       when the scan began, msec of clock_msec(): what came later may be missing
  */
 struct mirror *mirror_seal(struct mirror_builder *b, uint64_t born);
-void mirror_free(struct mirror *m);	/* NULL is fine */
+void mirror_free(struct mirror *m);	/* drops one reference; NULL is fine */
+
+/* One more reference, for a thread that writes it to disk; the sealer has the first. */
+struct mirror *mirror_ref(struct mirror *m);
+
+/*
+ * All that a copy needs, in the form of files: no padding, no index, the same bytes for the same
+ * keys and values in the same order, on machines of one byte order. A view.
+ */
+struct text mirror_image(const struct mirror *m);
+
+/*
+ * Make a mirror of an image, which may be any bytes: lengths are checked, keys must be distinct
+ * and `entries` of them. NULL with a reason (a literal) when it is none, the limits are
+ * exceeded, or memory is out. The index is made anew: this process hashes with another secret.
+ */
+struct mirror *mirror_from_image(struct text image, size_t entries,
+				 const struct mirror_limits *limits, uint64_t born,
+				 const char **ret_why);
 
 /* What a mirror says. It never says NOTFOUND: MIRROR_ABSENT is only half a proof. */
 enum mirror_says { MIRROR_ABSENT, MIRROR_HIT, MIRROR_BAD };

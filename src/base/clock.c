@@ -2,12 +2,22 @@
 
 #include <time.h>
 
+#define START_SECONDS ((uint64_t)10 * 366 * 86400)
+
 uint64_t clock_usec(void)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_BOOTTIME, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000 + 1000;
+	return ((uint64_t)ts.tv_sec + START_SECONDS) * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+uint64_t clock_wall_msec(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
 uint64_t clock_msec(void)
