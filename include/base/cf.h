@@ -45,8 +45,16 @@ bool cf_parse(struct text file, struct cf *ret, struct buf *ret_why);
 /* Read and parse the file `path`, up to 1 MiB; the reason names the path. */
 bool cf_read(const char *path, struct cf *ret, struct buf *ret_why);
 
-/* The value of `name`, or NULL. */
+/* The entry, or the value, of `name`; or NULL. */
+const struct cf_entry *cf_find(const struct cf *cf, const char *name);
 const char *cf_get(const struct cf *cf, const char *name);
+
+/*
+ * Give `name` this value, where it stands, or else at the end, as if in line 1; take it out.
+ * `value` may not be part of `cf`.
+ */
+void cf_set(struct cf *cf, const char *name, const char *value);
+void cf_drop(struct cf *cf, const char *name);
 
 void cf_done(struct cf *cf);
 

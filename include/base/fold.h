@@ -14,6 +14,15 @@
  */
 bool fold(struct text t, struct buf *out);
 
+/*
+ * Append to `out` what all texts have in common that some directory takes for the same as `t`:
+ * folded, in compatibility decomposition, without accents, control characters and what cannot
+ * be seen, white space as blanks. Servers differ: RFC 4518 2 says so but for accents, OpenLDAP
+ * does half of it with old tables, Active Directory drops accents. False, with `out`
+ * unchanged, when `t` is not UTF-8.
+ */
+bool fold_alike(struct text t, struct buf *out);
+
 /* Is `t` valid UTF-8? */
 bool utf8_valid(struct text t);
 

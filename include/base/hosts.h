@@ -30,8 +30,8 @@ bool hosts_parse(struct text list, struct hosts *ret, struct buf *ret_why);
 void hosts_done(struct hosts *h);
 
 /*
- * Parse server_host of LDAP: URLs (ldap://host:port, ldaps://, ldapi://%2Fpath; what follows the
- * port is ignored) and "host" or "host:port", which get `port` where they have none; 0: 389.
+ * Parse server_host of LDAP: URLs (ldap://host:port, ldaps://, ldapi://%2Fpath; what follows
+ * the port is ignored) and "host" or "host:port", which get `port` where they have none; 0: 389.
  * `localhost` is a name like any other here. Every host has a name and, unless it is a socket,
  * a port: an URL without one gets 389 or 636, without a host localhost or Debian's own
  * socket. An empty list is an error. False with a reason. Source: Postfix

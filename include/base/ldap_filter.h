@@ -5,9 +5,10 @@
 #include "base/template.h"
 
 /*
- * For template_expand(): parts of a key inside a search filter (RFC 4515 3: `*`, `(`, `)`, `\`,
- * NUL, and here every byte that is not printable ASCII, as \XX) and inside a DN (RFC 4514 2.4:
- * the same for everything but letters, digits and a few harmless signs). The context is unused.
+ * For template_expand(): parts of a key inside a search filter (RFC 4515 3: `*`, `(`, `)`,
+ * `\`, NUL, and here every byte that is not printable ASCII, as \XX) and inside a DN (RFC
+ * 4514 2.4: the same for everything but letters, digits and a few harmless signs). The
+ * context is unused.
  */
 template_quote ldap_quote_filter, ldap_quote_dn;
 
@@ -17,10 +18,11 @@ template_quote ldap_quote_filter, ldap_quote_dn;
  */
 struct ldap_key {
 	char *attribute;
-	char *before;		/* stands before the key in the value: "smtp:", "@"; may be "" */
+	char *before;		/* stands before the key in the value: "smtp:", "@", "" */
 	char *after;		/* stands behind it */
 	bool is_open;		/* anything may stand before `before`: "*@%s" */
 	bool wants_address;	/* "%u@%d": the key has both parts */
+	bool is_cased;		/* `before` or `after` had capitals that were folded */
 };
 
 /* One search of a scan, and which of its entries' attributes hold keys. */
@@ -49,14 +51,16 @@ struct ldap_plan {
  * be the same as the lookups: no expansion at all; one under NOT; an OR with a branch that has
  * none; an AND with several subtrees that have one; an expansion in an attribute's name, in a
  * `>=`, `<=`, `~=` or extended match; an attribute with options; a pattern by which one value
- * has keys without end ("%s*", "*%s", "%u", "%d", %1 to %9), or mixes several parts.
+ * has keys without end ("%s*", "*%s", "%u", "%d", %1 to %9), or mixes several parts; blanks
+ * or non-ASCII text beside the key, which matching rules treat variously.
  * The outer parentheses may be missing, as for Postfix. Errors of syntax are reasons, too.
  */
 bool ldap_plan_derive(struct text query_filter, struct ldap_plan *ret, struct buf *ret_why);
 
 /*
  * The same as the administrator says it: one branch. `attributes` is a list as in Postfix;
- * `pattern` is for all of them, "%s" or "smtp:%s".
+ * `pattern` is for all of them, "%s" or "smtp:%s"; empty: "%s". A percent sign is written
+ * as %% in the filter, too, lest a `%s` there is taken for one.
  */
 bool ldap_plan_explicit(struct text scan_filter, struct text attributes, struct text pattern,
 			struct ldap_plan *ret, struct buf *ret_why);
@@ -73,9 +77,10 @@ bool ldap_key_next(const struct ldap_key *k, struct text value, size_t *at,
 
 /*
  * Is it a key that every matching rule for text compares byte by byte: printable ASCII without
- * a blank, not empty? Of any other key (blanks are insignificant in LDAP, Unicode is
- * normalised) a mirror knows nothing, and the directory is asked.
+ * a blank, 1 to LDAP_KEY_MAX bytes? Of any other key (blanks are insignificant in LDAP,
+ * Unicode is normalised) a mirror knows nothing, and the directory is asked.
  */
+#define LDAP_KEY_MAX 512
 bool ldap_key_is_plain(struct text key);
 
 #endif

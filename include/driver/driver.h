@@ -43,14 +43,24 @@ void rows_value(struct rows *rows, struct text value);
 /* scan: when the values that follow, of this key, end: Unix seconds; 0: never. */
 void rows_until(struct rows *rows, uint64_t seconds);
 
-/* This key cannot be answered: TEMP, and an unusable row to the server's count. */
+/*
+ * scan: this key answers TEMP. Unusable data are counted, and too many of them mean that
+ * something is wrong with the scan; that a lookup of the key would fail is nothing unusual.
+ */
 void rows_unusable(struct rows *rows);
+void rows_fail(struct rows *rows);
 
 /*
  * Tell the server about the directory: goes out with the end of this request, or of the next
  * one. "host": whom we talk to; "cert_not_after": Unix seconds. Only what changed is sent.
  */
 void driver_info(const char *name, const char *value);
+
+/*
+ * A scan goes on though there are no rows to send; else the server takes us for dead after
+ * scan_idle. May be called for every little step: it is sent every now and then.
+ */
+void driver_alive(void);
 
 /*
  * Take back all rows of this request, to begin again. False: too late, some of them are

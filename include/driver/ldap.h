@@ -22,14 +22,19 @@ struct session {
 	uint64_t scan_timeout, scan_idle;
 	uint64_t retry_interval, idle_interval;
 	uint64_t began;			/* the current request */
+	uint64_t ends;			/* the time of the current host for it */
 	enum purpose purpose;		/* its purpose */
 
 	LDAP *ld;			/* NULL: not connected */
 	struct host *host;		/* whose it is, or was last; or NULL */
 	bool is_new;			/* made for the current request */
+	bool has_unfollowed;		/* a referral of the current search led nowhere */
 	unsigned opened;		/* so many connections: the number of this one */
 	uint64_t used;			/* when the last request ended */
 	struct watchdog *watchdog;	/* breaks calls of the library that hang */
+	uint64_t watched;		/* what the last one was given */
+	struct place *places;		/* what is known of each host, in their order */
+	uint64_t tls_made;		/* when the library read the files for TLS; 0: not */
 	struct buf why;			/* what the last host failed of */
 };
 
@@ -38,8 +43,9 @@ bool session_init(struct session *s, const struct settings *source, struct buf *
 void session_done(struct session *s);
 
 /*
- * Begin a request: connect to the first host that does not rest unless that is done. ENDED_DONE,
- * or ENDED_DOWN with a reason: host, phase (resolve, connect, tls, bind), what is wrong.
+ * For the request that `began`: connect to the first host that does not rest unless that is
+ * done. ENDED_DONE, or with a reason (host, phase, what is wrong) ENDED_DOWN; ENDED_TEMP when
+ * there was no time for the hosts that are left. Phases: resolve, connect, tls, bind.
  */
 enum ended session_open(struct session *s, enum purpose purpose, struct buf *ret_why);
 void session_close(struct session *s);
@@ -51,13 +57,13 @@ void session_close(struct session *s);
  */
 void session_watch(struct session *s, uint64_t msec);
 
-/* What is left of the time of this request; 0: nothing. */
+/* What this host has left for this request; at least 1, for session_watch(). */
 uint64_t session_left(const struct session *s);
 
 /*
  * What has come of a result code of a search. ENDED_TEMP when the request is to blame. When the
- * connection is, it is closed, and with ENDED_DOWN another host, or the same one, is
- * worth a try; a host that was at fault rests.
+ * connection is, it is closed (`ld` is NULL then, also with some ENDED_TEMP), and with
+ * ENDED_DOWN another host, or the same one, is worth a try; a host that was at fault rests.
  */
 enum ended session_failed(struct session *s, int code, const char *phase,
 			  struct buf *ret_why);
@@ -66,7 +72,7 @@ enum ended session_failed(struct session *s, int code, const char *phase,
 
 struct attribute {
 	char *name;			/* as the server calls it, with its options */
-	struct text *values;		/* C strings' worth: cut at the first NUL, as in Postfix */
+	struct text *values;		/* C strings: cut at the first NUL, as in Postfix */
 	size_t n;
 };
 
@@ -75,6 +81,7 @@ struct entry {
 	char *dn;
 	struct attribute *attributes;	/* in the order of the server */
 	size_t n;
+	size_t bytes;			/* what it takes in memory, about */
 };
 
 void entry_free(struct entry *e);	/* NULL is fine */
@@ -88,8 +95,8 @@ struct search {
 	unsigned page_size;		/* 0: not paged */
 	/*
 	 * Takes over `e`. False: enough, and the search ends with LDAP_USER_CANCELLED. Called
-	 * between calls of the library, so that it may search itself when the search
-	 * is not paged.
+	 * between calls of the library and between pages, so that it may search itself,
+	 * without pages.
 	 */
 	bool (*on_entry)(void *ctx, struct entry *e);
 	void *ctx;
@@ -101,7 +108,10 @@ struct search_result {
 	char *matched;			/* with LDAP_NO_SUCH_OBJECT: how far it got; owned */
 };
 
-/* Run it to its end. The caller makes of the code what it means: session_failed(). */
+/*
+ * Run it to its end. The caller makes of the code what it means: session_failed(). What we
+ * have to add to that goes to `ret_why`, before it, with a colon.
+ */
 struct search_result search_run(struct session *s, const struct search *what,
 				struct buf *ret_why);
 
@@ -146,7 +156,11 @@ struct fetcher {
 /*
  * Give out the values of the entries of one search, as dict_ldap_get_values() does: terminal
  * and leaf attributes, special ones with their recursion; postfix-tables.md 8, Postfix
- * src/global/dict_ldap.c. LDAP_SUCCESS, or what the lookup failed of, with a reason.
+ * src/global/dict_ldap.c. Of expansion_limit only that is an error here which is one with
+ * any result_format; the server counts.
+ *
+ * LDAP_SUCCESS; with a reason LDAP_SIZELIMIT_EXCEEDED (a limit), LDAP_CLIENT_LOOP (too deep),
+ * LDAP_PARAM_ERROR (a URL that is none); or, without one, what a fetch ended with.
  */
 int values_walk(const struct table *t, const struct entries *entries,
 		const struct fetcher *fetcher, void (*on_value)(void *ctx, struct text value),
@@ -154,38 +168,57 @@ int values_walk(const struct table *t, const struct entries *entries,
 
 /* --- the requests: ldap_lookup.c, ldap_scan.c ----------------------------------------------- */
 
-/* Once, on an open session. As session_failed() for what goes wrong. */
+/*
+ * Once, on an open session. As session_failed() for what goes wrong. A base that is not there
+ * is a key that is not there when the key is part of it, as in Postfix, but not when that
+ * is missing which is the same for all keys: postfix-tables.md 8.
+ */
 enum ended ldap_lookup(struct session *s, struct table *t, struct text key,
 		       struct rows *rows, struct buf *ret_why);
 enum ended ldap_scan(struct session *s, struct table *t, struct rows *rows,
 		     struct buf *ret_why);
+
+/*
+ * For change_check: values that are the same as long as a scan would be. Not seen are other
+ * access rights, values that the server makes up as it answers (dynamic groups, memberOf),
+ * and entries that references lead to elsewhere: for contextCSN in a database without
+ * one, for modifyTimestamp outside of search_base. A full scan at `refresh` sees all.
+ */
 enum ended ldap_changed(struct session *s, struct table *t, struct rows *rows,
 			struct buf *ret_why);
 
-/* --- ldap_schema.c: how the server compares values of an attribute --------------------------- */
+/* --- ldap_schema.c: how the server compares values of an attribute ------------------------ */
 
 enum matching {
 	MATCHING_UNKNOWN,	/* no rule, or one that is more than a comparison of text */
 	MATCHING_IGNORE,	/* text, case ignored */
-	MATCHING_EXACT,		/* text or numbers in their one form: folded keys meet folded values */
+	MATCHING_EXACT,		/* text or numbers; only what is its own fold can be a key */
+	MATCHING_OCTETS,	/* the same byte by byte, with all blanks */
 };
 
-/* A key attribute: how it is compared, and by which names the server calls it and its subtypes. */
+/* A key attribute: how it is compared, and by which names the server calls it. */
 struct key_type {
 	enum matching matching;
-	bool has_substrings;	/* a SUBSTR rule: "*@%s" can match */
-	char **names;		/* NULL-terminated, freed with the schema */
+	bool has_substrings;		/* a SUBSTR rule alike: "*@%s" can match */
+	char **names;			/* its and its subtypes', OIDs, too; NULL-terminated */
 };
 
 struct schema;
 
 /*
- * Read the subschema once per connection; NULL with a reason. Active Directory publishes no
- * matching rules: there the syntax decides.
+ * Read the subschema (RFC 4512 4.2) that the root DSE names. ENDED_DONE, or with a reason
+ * as session_failed(), ENDED_TEMP also when there is none.
  */
-struct schema *schema_read(struct session *s, struct buf *ret_why);
+enum ended schema_read(struct session *s, struct schema **ret, struct buf *ret_why);
+
+/*
+ * Of an attribute, by any of its names; freed with the schema. NULL with a reason: the server
+ * does not know it. With a reason, too, when the matching is unknown. Active Directory
+ * publishes no rules: there the syntax decides.
+ */
 const struct key_type *schema_key_type(struct schema *schema, const char *attribute,
 				       struct buf *ret_why);
+
 void schema_free(struct schema *schema);	/* NULL is fine */
 
 #endif

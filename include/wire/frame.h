@@ -30,6 +30,7 @@ enum frame_verb {
 	FRAME_KEY,	/* key KEY: the values that follow belong to it (scan) */
 	FRAME_VALUE,	/* value VALUE: one value, raw, before result_format */
 	FRAME_UNTIL,	/* until TIME: Unix seconds when the next values end; 0: never (scan) */
+	FRAME_FAIL,	/* fail: to look up this key ends in temp; counts as a value (scan) */
 	FRAME_INFO,	/* info NAME VALUE: about the directory, before an end; no row */
 	FRAME_DONE,	/* done N: definite success after N values, 0 for none */
 	FRAME_TEMP,	/* temp REASON: this request failed; the next may not */

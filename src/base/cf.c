@@ -135,21 +135,48 @@ bool cf_read(const char *path, struct cf *ret, struct buf *ret_why)
 	return ok;
 }
 
+const struct cf_entry *cf_find(const struct cf *cf, const char *name)
+{
+	return find(cf, text_of(name));
+}
+
 const char *cf_get(const struct cf *cf, const char *name)
 {
-	const struct cf_entry *e = find(cf, text_of(name));
+	const struct cf_entry *e = cf_find(cf, name);
 
 	return e ? e->value : NULL;
 }
 
+void cf_set(struct cf *cf, const char *name, const char *value)
+{
+	const struct cf_entry *e = cf_find(cf, name);
+
+	put(cf, text_of(name), text_of(value), e ? e->line : 1);
+}
+
+static void free_entry(struct cf_entry *e)
+{
+	/* Some are passwords. */
+	explicit_bzero(e->value, strlen(e->value));
+	free(e->name);
+	free(e->value);
+}
+
+void cf_drop(struct cf *cf, const char *name)
+{
+	struct cf_entry *e = find(cf, text_of(name));
+
+	if (!e)
+		return;
+	free_entry(e);
+	cf->n--;
+	memmove(e, e + 1, (size_t)(cf->entries + cf->n - e) * sizeof *e);
+}
+
 void cf_done(struct cf *cf)
 {
-	for (size_t i = 0; i < cf->n; i++) {
-		/* Some are passwords. */
-		explicit_bzero(cf->entries[i].value, strlen(cf->entries[i].value));
-		free(cf->entries[i].name);
-		free(cf->entries[i].value);
-	}
+	for (size_t i = 0; i < cf->n; i++)
+		free_entry(&cf->entries[i]);
 	free(cf->entries);
 	*cf = (struct cf){ 0 };
 }

@@ -1,6 +1,9 @@
 #include "base/fold.h"
 
+#include "base/must.h"
+
 #include <stdio.h>
+#include <stdlib.h>
 #include <utf8proc.h>
 
 /* Full case folding makes at most three code points of one (Unicode CaseFolding.txt, status F). */
@@ -71,6 +74,22 @@ bool fold(struct text t, struct buf *out)
 		i += (size_t)used;
 	}
 	return true;
+}
+
+bool fold_alike(struct text t, struct buf *out)
+{
+	const int options = UTF8PROC_COMPAT | UTF8PROC_DECOMPOSE | UTF8PROC_CASEFOLD |
+			    UTF8PROC_IGNORE | UTF8PROC_STRIPCC | UTF8PROC_STRIPMARK;
+	utf8proc_uint8_t *alike = NULL;
+	utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)t.p, (utf8proc_ssize_t)t.n,
+					  &alike, (utf8proc_option_t)options);
+
+	if (n == UTF8PROC_ERROR_NOMEM)
+		must(NULL);
+	if (n >= 0)
+		buf_add(out, alike, (size_t)n);
+	free(alike);
+	return n >= 0;
 }
 
 bool utf8_valid(struct text t)

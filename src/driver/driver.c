@@ -1,5 +1,6 @@
 #include "driver/driver.h"
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/must.h"
 #include "wire/frame.h"
@@ -18,6 +19,9 @@
 #define READ_BYTES ((size_t)64 << 10)
 #define WRITE_BYTES ((size_t)64 << 10)
 #define REASON_MAX 200
+
+/* Half of the shortest scan_idle there may be. */
+#define ALIVE_MSEC 50
 
 enum { EXIT_SETTINGS = 1, EXIT_PROTOCOL = 2 };
 
@@ -167,6 +171,14 @@ void rows_unusable(struct rows *rows)
 	rows_value(rows, (struct text){ "", 1 });
 }
 
+void rows_fail(struct rows *rows)
+{
+	if (rows->is_dropped)
+		return;
+	frame_add(&rows->out, FRAME_FAIL, none, none, none);
+	rows->n++;
+}
+
 void rows_value(struct rows *rows, struct text value)
 {
 	if (rows->is_dropped || value.n == 0)
@@ -195,6 +207,20 @@ void driver_info(const char *name, const char *value)
 	free(f->value);
 	f->value = must_strdup(value);
 	f->is_sent = false;
+}
+
+void driver_alive(void)
+{
+	static uint64_t said;
+	uint64_t now = clock_msec();
+	struct buf out = { 0 };
+
+	if (now - said < ALIVE_MSEC)
+		return;
+	said = now;
+	frame_add(&out, FRAME_INFO, TEXT("alive"), TEXT("1"), none);
+	flush(&out);
+	buf_done(&out);
 }
 
 static void send_facts(struct rows *rows)

@@ -22,6 +22,7 @@ static const struct {
 	[FRAME_KEY] = { "key", 1 },
 	[FRAME_VALUE] = { "value", 1 },
 	[FRAME_UNTIL] = { "until", 1 },
+	[FRAME_FAIL] = { "fail", 0 },
 	[FRAME_INFO] = { "info", 2 },
 	[FRAME_DONE] = { "done", 1 },
 	[FRAME_TEMP] = { "temp", 1 },
@@ -73,7 +74,7 @@ enum parsed frame_parse(struct text in, struct frame *ret_frame, size_t *ret_use
 	enum parsed parsed = netstring_parse(in, FRAME_MAX, &rest, &used);
 
 	if (parsed != PARSED)
-		return parsed;
+		return parsed == OVERLONG ? MALFORMED : parsed;
 
 	bool has_args = cut(&rest, &word);
 	if (!find_verb(has_args ? word : rest, &frame.verb))

@@ -126,6 +126,30 @@ static void a_file_is_read_or_the_reason_names_it(void **state)
 	buf_done(&why);
 }
 
+static void entries_change_in_their_place(void **state)
+{
+	struct buf why = { 0 };
+	struct cf cf;
+	(void)state;
+
+	assert_true(cf_parse(TEXT("a = 1\n\nb = 2\nc = 3\n"), &cf, &why));
+	cf_set(&cf, "b", "two");
+	cf_set(&cf, "d", "4");
+	assert_string_equal(cf_get(&cf, "b"), "two");
+	assert_int_equal(cf_find(&cf, "b")->line, 3);
+	assert_ptr_equal(cf_find(&cf, "b"), &cf.entries[1]);
+	assert_int_equal(cf_find(&cf, "d")->line, 1);
+	cf_drop(&cf, "a");
+	cf_drop(&cf, "none");
+	assert_int_equal(cf.n, 3);
+	assert_null(cf_find(&cf, "a"));
+	assert_string_equal(cf.entries[0].name, "b");
+	cf_drop(&cf, "d");
+	assert_string_equal(cf_get(&cf, "c"), "3");
+	assert_int_equal(cf.n, 2);
+	cf_done(&cf);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -133,6 +157,7 @@ int main(void)
 		cmocka_unit_test(what_is_no_setting_is_an_error_with_its_line),
 		cmocka_unit_test(entries_know_their_line_and_are_found_by_name),
 		cmocka_unit_test(a_file_is_read_or_the_reason_names_it),
+		cmocka_unit_test(entries_change_in_their_place),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,6 +27,7 @@ static const struct {
 	{ FRAME_KEY, { "" }, "4:key ," },
 	{ FRAME_VALUE, { " a, b " }, "12:value  a, b ," },
 	{ FRAME_UNTIL, { "1763800000" }, "16:until 1763800000," },
+	{ FRAME_FAIL, { "" }, "4:fail," },
 	{ FRAME_INFO, { "host", "ldap://a b" }, "20:info host ldap://a b," },
 	{ FRAME_DONE, { "0" }, "6:done 0," },
 	{ FRAME_TEMP, { "no such table: t" }, "21:temp no such table: t," },
