@@ -80,6 +80,26 @@ void conf_sources(struct conf *c);
 struct source_settings *conf_source_add(struct conf *c, const struct node *group);
 struct source_settings *conf_source_find(const struct conf *c, const char *name);
 
+/*
+ * conf_identity.c: give a complete source, a complete table its identity: see struct
+ * table_settings. An option belongs to it unless it is OPTION_TUNING or OPTION_SECRET.
+ *
+ * kind          the driver, or NULL
+ * source        of the table, or NULL after an error
+ * domain_files  what stands in the files that `domain` names
+ */
+struct table_draft;
+void conf_identify_source(struct source_settings *s, const struct driver_kind *kind);
+void conf_identify_table(struct table_draft *d, const struct source_settings *source,
+			 struct text domain_files);
+
+/*
+ * conf_export.c: take over and check `export` of a map whose tables have been read; NULL:
+ * there is none.
+ */
+void conf_export(struct conf *c, const struct node *root, const char *value,
+		 struct map_settings *m);
+
 /* conf_map.c: read a map from its parsed file; later, what maps say about each other. */
 void conf_map(struct conf *c, const char *name, const struct node *root);
 void conf_maps_check(struct conf *c);
@@ -111,6 +131,19 @@ const struct node *table_where(const struct table_draft *d, const char *name);
 	{ "additional_conditions", OPTION_TEXT, .flags = OPTION_POSTFIX, \
 	  .help = "for want of query: what follows" }
 void conf_sql_finish(struct table_draft *d, enum sql_dialect dialect);
+
+/*
+ * conf_remote.c, for sources in the network: complain when there is more than one of NAME,
+ * NAME_file, NAME_credential, NAME_cf, and return the first of them, or NULL.
+ */
+const struct node *conf_check_secret(struct conf *c, const struct node *group,
+				     const char *name);
+
+/* conf_ldap_postfix.c: see driver_kind.from_postfix. */
+void conf_ldap_from_postfix(struct conf *c, const char *path, struct cf *cf);
+
+/* The time limits are ours, but the driver tells its library and the server of them. */
+void conf_pass_limits(struct source_settings *s);
 
 /*
  * conf_table.c: add the table, or the tables, that `group` describes to the map.

@@ -4,6 +4,7 @@
 
 #include "daemon/options.h"
 
+struct cf;
 struct conf;
 struct node;
 struct table_draft;
@@ -23,8 +24,18 @@ struct driver_kind {
 	/* The same for a source; `group` is where it stands. NULL: nothing to do. */
 	void (*finish_source)(struct conf *c, const struct node *group,
 			      struct source_settings *s);
+
+	/*
+	 * Make the parameters of the Postfix table file `path` ours, before they are taken
+	 * for options: other names and words, other defaults. NULL: they are the same.
+	 */
+	void (*from_postfix)(struct conf *c, const char *path, struct cf *cf);
+
+	const char *const *postfix_names;	/* of source_rows, for its files; or NULL */
+	const char *change_option;	/* what change_interval wants; NULL: change_query */
 };
 
+extern const struct driver_kind driver_ldap;		/* conf_ldap.c */
 extern const struct driver_kind driver_mysql;		/* conf_mysql.c */
 extern const struct driver_kind driver_sqlite;		/* conf_sqlite.c */
 

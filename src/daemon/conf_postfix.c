@@ -30,7 +30,8 @@ static void add_item(struct node *group, enum node_type type, const char *name,
 	};
 }
 
-static void unsupported(struct conf *c, const struct driver_kind *kind, char *file,
+/* Postfix ignores them; but it may be a typing error. */
+static void ignored(struct conf *c, const struct driver_kind *kind, char *file,
 			const struct cf_entry *e)
 {
 	const struct option_row *const tables[] = { kind->source_rows, kind->table_rows,
@@ -44,8 +45,9 @@ static void unsupported(struct conf *c, const struct driver_kind *kind, char *fi
 			if (r->flags & OPTION_POSTFIX)
 				nearest_try(&nearest, r->name);
 	nearest_hint(&nearest, &hint);
-	conf_error(c, &where, "parameter \"%s\" is not supported for %s: tables%s",
-		   e->name, kind->name, buf_cstr(&hint));
+	conf_note(c, &where,
+		  "%s: no parameter of %s: tables, and ignored as in Postfix%s",
+		  e->name, kind->name, buf_cstr(&hint));
 	buf_done(&hint);
 }
 
@@ -82,13 +84,23 @@ static void add_secret(struct node *source, const char *path, const struct cf_en
 	buf_done(&name);
 }
 
+/* The row of a parameter that belongs to the source. */
+static const struct option_row *find_of_source(const struct driver_kind *kind,
+					       const char *name)
+{
+	for (size_t i = 0; kind->postfix_names && kind->postfix_names[i]; i++)
+		if (strcmp(kind->postfix_names[i], name) == 0)
+			return option_find(source_rows, text_of(name));
+	return find_postfix(kind->source_rows, name);
+}
+
 /* Deal the parameters out to a source and a table. */
 static void deal(struct conf *c, const struct driver_kind *kind, const struct cf *cf,
 		 struct node *source, struct node *table)
 {
 	for (size_t i = 0; i < cf->n; i++) {
 		const struct cf_entry *e = &cf->entries[i];
-		const struct option_row *row = find_postfix(kind->source_rows, e->name);
+		const struct option_row *row = find_of_source(kind, e->name);
 		struct node *group = row ? source : table;
 
 		if (!row)
@@ -100,7 +112,7 @@ static void deal(struct conf *c, const struct driver_kind *kind, const struct cf
 		else if (row)
 			add_parameter(c, group, row, e);
 		else
-			unsupported(c, kind, source->file, e);
+			ignored(c, kind, source->file, e);
 	}
 }
 
@@ -213,6 +225,8 @@ bool conf_postfix(struct conf *c, const struct node *where, struct text name,
 		struct node source = new_group(path.p);
 
 		*ret_rest = new_group(path.p);
+		if (kind->from_postfix)
+			kind->from_postfix(c, path.p, &cf);
 		deal(c, kind, &cf, &source, ret_rest);
 		*ret_source = share_source(c, kind, &source);
 		node_done(&source);

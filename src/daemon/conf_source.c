@@ -7,7 +7,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-const struct driver_kind *const driver_kinds[] = { &driver_sqlite, &driver_mysql, NULL };
+const struct driver_kind *const driver_kinds[] = {
+	&driver_sqlite, &driver_mysql, &driver_ldap, NULL,
+};
 
 const struct driver_kind *driver_kind_find(struct text name)
 {
@@ -124,6 +126,7 @@ struct source_settings *conf_source_add(struct conf *c, const struct node *group
 	if (kind && kind->finish_source)
 		kind->finish_source(c, group, s);
 	fingerprint(s, kind);
+	conf_identify_source(s, kind);
 	all->sources =
 		must(realloc(all->sources, (all->n_sources + 1) * sizeof *all->sources));
 	all->sources[all->n_sources++] = s;

@@ -23,13 +23,13 @@ const char *__lsan_default_suppressions(void)
 }
 
 /* Drivers are looked for beside the program. */
-static void make_driver(const char *program)
+static void make_driver(const char *program, const char *name)
 {
 	struct buf path = { 0 };
 	const char *slash = strrchr(program, '/');
 
 	buf_text(&path, text_before(text_of(program), slash ? slash + 1 : program));
-	buf_str(&path, "socketmapd-sqlite");
+	buf_str(&path, name);
 	assert(symlink("/bin/true", buf_cstr(&path)) == 0 || errno == EEXIST);
 	buf_done(&path);
 }
@@ -40,7 +40,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
 	(void)argc;
 	hash_init();
-	make_driver((*argv)[0]);
+	make_driver((*argv)[0], "socketmapd-sqlite");
+	make_driver((*argv)[0], "socketmapd-ldap");
 	assert(fd >= 0 && dup2(fd, FILE_FD) == FILE_FD && close(fd) == 0);
 	return 0;
 }
@@ -80,6 +81,7 @@ static void check_table(const struct settings *s, const struct table_settings *t
 {
 	assert(has_source(s, t->source) && t->fingerprint && t->deadline);
 	assert(t->mode != TABLE_MIRROR || t->refresh);
+	assert(!t->asks_odd_keys || t->mode == TABLE_MIRROR);
 	assert(t->cache_size || t->mode == TABLE_MIRROR);
 	/* A demand table has neither a miss nor a stale copy; the settings do nothing there. */
 	assert(t->mode != TABLE_MIRROR || t->domains ||
