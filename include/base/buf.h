@@ -20,6 +20,9 @@ struct buf {
 /* Make room for `n` more bytes where there is none yet, and return where they go. */
 char *buf_grow(struct buf *b, size_t n);
 
+/* Make room for `n` more bytes; false, with nothing changed, when memory is out. */
+bool buf_reserve(struct buf *b, size_t n);
+
 /* Where the next `n` bytes go; b->n is unchanged. */
 static inline char *buf_room(struct buf *b, size_t n)
 {

@@ -79,15 +79,21 @@ struct waiter *demand_put(struct demand *d, struct text key, struct answer answe
 			  uint64_t now);
 
 /*
- * Append all FOUND and NOTFOUND entries with their ages, in a form for files. Each shard is
- * locked for as long as its entries are copied; questions in flight are left out.
+ * Append all that is known and may still be used, FOUNDs and NOTFOUNDs with their ages, in a
+ * form for files; never nothing. Questions in flight and failures are left out, but not an
+ * old value that stands behind them. No lock is held for longer than it takes to copy a few
+ * hundred entries, so it is not the cache of one moment, but each key is there once or not.
+ * False, with `out` unchanged: memory is out. It takes up to twice max_bytes.
  */
-void demand_image(struct demand *d, uint64_t now, struct buf *out);
+bool demand_image(struct demand *d, uint64_t now, struct buf *out);
 
 /*
- * Take over an image, which may be any bytes, written `elapsed` msec ago; what has passed its
- * time since then is left out (a NOTFOUND past its negative_ttl, a FOUND past stale_max), what
- * is known already is kept. False: it is none, and nothing of it was taken.
+ * Take over an image, which may be any bytes, written `elapsed` msec ago (UINT64_MAX: nobody
+ * knows, nothing is taken). Left out is what has passed its time since then: a NOTFOUND past
+ * its negative_ttl, a FOUND past stale_max. So are all NOTFOUNDs when negative_ttl is shorter
+ * now than it was; FOUNDs are fresh for no longer than the ttl of now. What is known already
+ * is kept; a failure or a question in flight is not in the way, its waiters wait on. When
+ * there are more than fit, any may be missing. False: it is none, and nothing of it was taken.
  */
 bool demand_restore(struct demand *d, struct text image, uint64_t now, uint64_t elapsed);
 

@@ -89,4 +89,13 @@ void shard_move(struct shard *s, struct entry *e, enum list list);
 /* Append the value of an entry. */
 void shard_read(struct shard *s, struct entry *e, struct buf *value);
 
+/* Append its key, and right behind it its value. */
+void shard_read_both(struct shard *s, struct entry *e, struct buf *out);
+
+/*
+ * The entries of a bucket (below n_chunks), one after the other: the first for NULL, and NULL
+ * after the last. A key stays in its bucket for as long as it is known.
+ */
+struct entry *shard_next(struct shard *s, uint32_t bucket, struct entry *before);
+
 #endif

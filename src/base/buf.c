@@ -6,14 +6,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-char *buf_grow(struct buf *b, size_t n)
+bool buf_reserve(struct buf *b, size_t n)
 {
 	size_t cap = b->cap ? b->cap : 64;
 
 	while (cap - b->n < n)
 		cap *= 2;
-	b->p = must(realloc(b->p, cap));
+	if (cap == b->cap)
+		return true;
+
+	char *p = realloc(b->p, cap);
+	if (!p)
+		return false;
+	b->p = p;
 	b->cap = cap;
+	return true;
+}
+
+char *buf_grow(struct buf *b, size_t n)
+{
+	must(buf_reserve(b, n) ? b->p : NULL);
 	return b->p + b->n;
 }
 

@@ -36,6 +36,23 @@ uint64_t hash_text(struct text t)
 	return XXH3_64bits_withSecret(t.p, t.n, secret, sizeof secret);
 }
 
+bool hash_checksum(const struct text *parts, size_t n_parts, void *ret_checksum)
+{
+	XXH3_state_t *state = XXH3_createState();
+	XXH128_canonical_t canonical;
+
+	if (!state)
+		return false;
+	XXH3_128bits_reset(state);
+	for (size_t i = 0; i < n_parts; i++)
+		if (parts[i].n)
+			XXH3_128bits_update(state, parts[i].p, parts[i].n);
+	XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state));
+	XXH3_freeState(state);
+	memcpy(ret_checksum, canonical.digest, HASH_CHECKSUM_BYTES);
+	return true;
+}
+
 const char *hash_version(void)
 {
 	static char version[32];

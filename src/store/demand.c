@@ -3,7 +3,9 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "store/shard.h"
+#include "store/varint.h"
 
+#include <assert.h>
 #include <sys/mman.h>
 
 #define SHARDS_MAX 16
@@ -272,4 +274,168 @@ size_t demand_bytes(struct demand *d)
 		pthread_mutex_unlock(&s->lock);
 	}
 	return n;
+}
+
+/* --- for files ---------------------------------------------------------------------- */
+
+/*
+ * Numbers as varints:
+ *
+ *	format, one byte | negative_ttl | entries
+ *
+ * An entry is the length of the key, that of the value (0: an absence), msec that it is still
+ * fresh, msec since it went stale (one of them is 0), the key, the value.
+ */
+#define IMAGE_FORMAT '\1'
+#define IMAGE_HEAD (1 + VARINT_MAX)
+#define SLICE 512u		/* buckets; each has an entry or less, and a chunk to copy */
+
+struct saved {
+	uint64_t n_key, n_value, fresh, stale;
+	struct text key, value;
+};
+
+static void add_number(struct buf *out, uint64_t n)
+{
+	out->n = (size_t)(varint_put(buf_room(out, VARINT_MAX), n) - out->p);
+}
+
+static void save(struct shard *s, struct entry *e, uint64_t now, struct buf *out)
+{
+	add_number(out, e->n_key);
+	add_number(out, e->n_value);
+	add_number(out, e->fresh_until > now ? e->fresh_until - now : 0);
+	add_number(out, e->fresh_until > now ? 0 : now - e->fresh_until);
+	shard_read_both(s, e, out);
+}
+
+/* Save some buckets under the lock; returns the first one that is left. */
+static uint32_t save_slice(struct demand *d, struct shard *s, uint32_t bucket, uint64_t now,
+			   struct buf *out)
+{
+	uint32_t end = s->n_chunks - bucket > SLICE ? bucket + SLICE : s->n_chunks;
+
+	pthread_mutex_lock(&s->lock);
+	for (; bucket < end; bucket++)
+		for (struct entry *e = shard_next(s, bucket, NULL); e;
+		     e = shard_next(s, bucket, e))
+			if (is_usable(d, e, now))
+				save(s, e, now, out);
+	pthread_mutex_unlock(&s->lock);
+	return end;
+}
+
+bool demand_image(struct demand *d, uint64_t now, struct buf *out)
+{
+	size_t before = out->n;
+
+	if (!buf_reserve(out, IMAGE_HEAD))
+		return false;
+	buf_byte(out, IMAGE_FORMAT);
+	add_number(out, d->times.negative_ttl);
+	for (struct shard *s = d->shards; s < d->shards + d->n_shards; s++)
+		for (uint32_t bucket = 0; bucket < s->n_chunks;) {
+			/* An entry takes fewer bytes here than in its chunks, so this is room
+			   for whatever is in them, and nothing is allocated under the lock. */
+			if (!buf_reserve(out, (size_t)s->n_chunks * CHUNK_BYTES)) {
+				out->n = before;
+				return false;
+			}
+			bucket = save_slice(d, s, bucket, now, out);
+		}
+	return true;
+}
+
+static bool take_entry(struct text *image, struct saved *ret)
+{
+	struct text t = *image;
+
+	if (!varint_take(&t, &ret->n_key) || !varint_take(&t, &ret->n_value) ||
+	    !varint_take(&t, &ret->fresh) || !varint_take(&t, &ret->stale) ||
+	    ret->n_key > t.n || ret->n_value > t.n - ret->n_key ||
+	    (ret->stale && (ret->fresh || !ret->n_value)))
+		return false;
+	ret->key = (struct text){ t.p, ret->n_key };
+	ret->value = (struct text){ t.p + ret->n_key, ret->n_value };
+	*image = text_skip(t, ret->n_key + ret->n_value);
+	return true;
+}
+
+/* When what was saved ends to be fresh, or ended; false when it is of no use any more. */
+static bool is_still_usable(const struct demand *d, const struct saved *e, uint64_t now,
+			    uint64_t elapsed, uint64_t *ret_fresh_until)
+{
+	uint64_t ttl = e->n_value ? d->times.ttl + d->times.ttl / 10 : d->times.negative_ttl;
+	uint64_t fresh = e->fresh < ttl ? e->fresh : ttl;
+
+	if (ttl == 0)
+		return false;
+	if (fresh > elapsed) {
+		*ret_fresh_until = later(now, fresh - elapsed);
+		return true;
+	}
+
+	uint64_t stale = later(e->stale, elapsed - fresh);
+	*ret_fresh_until = now - stale;
+	return e->n_value && stale <= now && stale < d->times.stale_max;
+}
+
+/* Put it in the place of `old`: of nothing, a failure, or a question in flight. */
+static void replace(struct shard *s, struct entry *old, uint32_t hash, const struct saved *e,
+		    uint64_t fresh_until)
+{
+	struct waiter *waiters = old ? old->waiters : NULL;
+	bool is_asked = old && old->list == ASKED;
+	uint64_t retry_at = old ? old->retry_at : 0;
+	struct entry *new;
+
+	if (old) {
+		old->waiters = NULL;
+		shard_drop(s, old);
+	}
+	new = shard_add(s, hash, e->key, e->value, e->n_value ? VALUES : GUESTS);
+	if (new) {
+		new->known = e->n_value ? VALUE : ABSENCE;
+		new->fresh_until = fresh_until;
+	} else if (is_asked) {
+		new = shard_add(s, hash, e->key, none, GUESTS);
+		assert(new);	/* it takes the room that was just given back */
+	}
+	if (!new)
+		return;
+	new->retry_at = retry_at;
+	new->waiters = waiters;
+	if (is_asked)
+		shard_move(s, new, ASKED);
+}
+
+static void restore(struct demand *d, const struct saved *e, uint64_t fresh_until)
+{
+	uint32_t hash;
+	struct shard *s = lock_shard(d, e->key, &hash);
+	struct entry *old = shard_find(s, hash, e->key);
+
+	if (!old || old->known == NOTHING)
+		replace(s, old, hash, e, fresh_until);
+	pthread_mutex_unlock(&s->lock);
+}
+
+bool demand_restore(struct demand *d, struct text image, uint64_t now, uint64_t elapsed)
+{
+	uint64_t negative_ttl, fresh_until;
+	struct saved e;
+
+	if (image.n == 0 || image.p[0] != IMAGE_FORMAT)
+		return false;
+	image = text_skip(image, 1);
+	if (!varint_take(&image, &negative_ttl))
+		return false;
+	for (struct text rest = image; rest.n;)
+		if (!take_entry(&rest, &e))
+			return false;
+	while (image.n && take_entry(&image, &e))
+		if ((e.n_value || negative_ttl <= d->times.negative_ttl) &&
+		    is_still_usable(d, &e, now, elapsed, &fresh_until))
+			restore(d, &e, fresh_until);
+	return true;
 }

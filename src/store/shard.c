@@ -74,18 +74,31 @@ static bool has_key(struct shard *s, struct entry *e, uint32_t hash, struct text
 	return true;
 }
 
+static void cursor_read(struct cursor *c, size_t left, struct buf *out)
+{
+	char *p;
+
+	for (size_t n; left; left -= n) {
+		n = cursor_take(c, left, &p);
+		buf_add(out, p, n);
+	}
+}
+
 void shard_read(struct shard *s, struct entry *e, struct buf *value)
 {
 	struct cursor c = cursor_at(s, e);
-	size_t n;
 	char *p;
 
-	for (size_t left = e->n_key; left; left -= n)
-		n = cursor_take(&c, left, &p);
-	for (size_t left = e->n_value; left; left -= n) {
-		n = cursor_take(&c, left, &p);
-		buf_add(value, p, n);
-	}
+	for (size_t left = e->n_key; left;)
+		left -= cursor_take(&c, left, &p);
+	cursor_read(&c, e->n_value, value);
+}
+
+void shard_read_both(struct shard *s, struct entry *e, struct buf *out)
+{
+	struct cursor c = cursor_at(s, e);
+
+	cursor_read(&c, (size_t)e->n_key + e->n_value, out);
 }
 
 static size_t chunks_for(size_t n_bytes)
@@ -155,6 +168,13 @@ struct entry *shard_find(struct shard *s, uint32_t hash, struct text key)
 		if (has_key(s, entry_of(s, i), hash, key))
 			return entry_of(s, i);
 	return NULL;
+}
+
+struct entry *shard_next(struct shard *s, uint32_t bucket, struct entry *before)
+{
+	uint32_t chunk = before ? before->chain : s->buckets[bucket];
+
+	return chunk ? entry_of(s, chunk) : NULL;
 }
 
 /* --- room --------------------------------------------------------------------------- */

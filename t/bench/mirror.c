@@ -1,13 +1,19 @@
-/* mirror - what a mirror of a million mail addresses costs. Prints `name value` lines. */
+/*
+ * mirror [DIRECTORY] - what a mirror of a million mail addresses costs; its snapshot is
+ * written to the directory and removed. Prints `name value` lines.
+ */
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/must.h"
 #include "store/mirror.h"
+#include "store/snapshot.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #define ENTRIES 1000000u
 #define LOOKUPS 1000000u
@@ -77,6 +83,35 @@ static struct mirror *build(double *ret_seconds)
 	return m;
 }
 
+#define SNAPSHOT "mirror.snapshot"
+
+/* Write a mirror to disk, read it back and make a mirror of that; seconds of both. */
+static void save_and_load(int dir, const struct mirror *m, double *ret_save,
+			  double *ret_load)
+{
+	struct snapshot s = { .entries = mirror_entries(m), .mirror = mirror_image(m) };
+	struct snapshot_file f;
+	struct buf why = { 0 };
+	const char *reason;
+
+	double start = now();
+	if (!snapshot_write(dir, SNAPSHOT, &s, &why))
+		abort();
+	*ret_save = now() - start;
+
+	start = now();
+	if (snapshot_read(dir, SNAPSHOT, s.fingerprint, &f, &why) != SNAPSHOT_GOOD)
+		abort();
+	struct mirror *loaded = must(mirror_from_image(f.s.mirror, f.s.entries, &limits, 1,
+						       &reason));
+	snapshot_done(&f);
+	*ret_load = now() - start;
+
+	mirror_free(loaded);
+	unlinkat(dir, SNAPSHOT, 0);
+	buf_done(&why);
+}
+
 /*
  * Look up keys in random order; ns each. The keys are copied side by side first, since
  * that of a request is in the processor's cache when its turn comes.
@@ -128,10 +163,11 @@ static double random_read(void)
 	return ns;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	int dir = open(argc > 1 ? argv[1] : ".", O_RDONLY | O_DIRECTORY);
 	double seconds, build_s = 1e9, hit_ns = 1e9, miss_ns = 1e9, read_ns = 1e9;
-	double extra = 0, payload = 0;
+	double save_s = 1e9, load_s = 1e9, extra = 0, payload = 0;
 
 	hash_init();
 	make_rows();
@@ -142,11 +178,17 @@ int main(void)
 		hit_ns = least(hit_ns, look_up(m, 0, MIRROR_HIT));
 		miss_ns = least(miss_ns, look_up(m, ENTRIES, MIRROR_ABSENT));
 		read_ns = least(read_ns, random_read());
+		double save, load;
+		save_and_load(dir, m, &save, &load);
+		save_s = least(save_s, save);
+		load_s = least(load_s, load);
 		payload = (double)mirror_payload(m) / ENTRIES;
 		extra = (double)(mirror_bytes(m) - mirror_payload(m)) / ENTRIES;
 		mirror_free(m);
 	}
 	printf("mirror_build_seconds %.3f\n", build_s);
+	printf("mirror_save_seconds %.3f\n", save_s);
+	printf("mirror_load_seconds %.3f\n", load_s);
 	printf("mirror_hit_ns %.0f\n", hit_ns);
 	printf("mirror_miss_ns %.0f\n", miss_ns);
 	printf("mirror_random_read_ns %.0f\n", read_ns);

@@ -27,7 +27,7 @@ static const struct demand_times times = {
 
 /* --- help --------------------------------------------------------------------------- */
 
-static const struct answer temp = { TEMP, { NULL, 0 } };
+static const struct answer temp = { .verdict = TEMP };
 
 static struct answer found(const char *value)
 {
@@ -84,6 +84,19 @@ static const char *ask(struct demand *d, const char *key, uint64_t now)
 static size_t put(struct demand *d, const char *key, struct answer answer, uint64_t now)
 {
 	return n_waiters(demand_put(d, text_of(key), answer, now));
+}
+
+#define MAX_KEY 220
+
+/* A number with leading zeros, `n` digits at least, to make keys of any length. */
+static void make_key(char *key, unsigned number, unsigned n)
+{
+	char digits[12];
+	size_t n_digits = (size_t)snprintf(digits, sizeof digits, "%u", number);
+	size_t n_zeros = n > n_digits ? n - n_digits : 0;
+
+	memset(key, '0', n_zeros);
+	memcpy(key + n_zeros, digits, n_digits + 1);
 }
 
 /* Count everything by hand and compare with the shard's own books. */
@@ -263,11 +276,11 @@ static void a_failure_is_not_asked_again_before_its_pause_is_over(void **state)
 	put(d, "a", answer_perm("why"), 5000);
 	assert_string_equal(ask(d, "a", 5099), "FAILED");
 	assert_string_equal(ask(d, "a", 5100), "LEAD WAIT");
-	put(d, "a", (struct answer){ FOUND, { "", 0 } }, 5100);
+	put(d, "a", (struct answer){ .verdict = FOUND, .value = { "", 0 } }, 5100);
 	assert_string_equal(ask(d, "a", 5199), "FAILED");
 	put(d, "a", found("v"), 5199);
 	assert_string_equal(ask(d, "a", 5199), "FOUND v");
-	put(d, "a", (struct answer){ VERDICTS, TEXT("?") }, 5199);
+	put(d, "a", (struct answer){ .verdict = VERDICTS, .value = TEXT("?") }, 5199);
 	assert_string_equal(ask(d, "a", 5200), "FOUND v");
 	demand_free(d);
 }
@@ -441,12 +454,30 @@ static void check_put(struct demand *d, struct text key, struct model *m, uint64
 	}
 }
 
-static void check_sequence(struct demand *d, unsigned sequence)
+static void check_event(struct demand *d, struct text key, struct model *m, uint64_t now,
+			enum event event, struct waiter *w)
 {
 	const struct answer answers[EVENTS] = {
 		[PUT_FOUND] = found("v"), [PUT_NOTFOUND] = notfound(), [PUT_TEMP] = temp,
 		[PUT_PERM] = answer_perm("why"),
 	};
+
+	if (event == GET)
+		check_get(d, key, m, now, w);
+	else if (!waits[event])
+		check_put(d, key, m, now, answers[event]);
+
+	enum demand_says peeked = demand_peek(d, key, now);
+	uint64_t age = now - m->said_at;
+	if (peeked == DEMAND_NOTFOUND)
+		assert_true(model_may_say(m, NOTFOUND, age));
+	else
+		assert_false(model_must_say(m, NOTFOUND, age));
+	assert_true(peeked != DEMAND_FOUND || model_may_say(m, FOUND, age));
+}
+
+static void check_sequence(struct demand *d, unsigned sequence)
+{
 	struct model m = { 0 };
 	struct waiter w[STEPS];
 	struct text key = { (const char *)&sequence, sizeof sequence };
@@ -457,18 +488,7 @@ static void check_sequence(struct demand *d, unsigned sequence)
 		enum event event = left % EVENTS;
 
 		now += waits[event];
-		if (event == GET)
-			check_get(d, key, &m, now, &w[step]);
-		else if (!waits[event])
-			check_put(d, key, &m, now, answers[event]);
-
-		enum demand_says peeked = demand_peek(d, key, now);
-		uint64_t age = now - m.said_at;
-		if (peeked == DEMAND_NOTFOUND)
-			assert_true(model_may_say(&m, NOTFOUND, age));
-		else
-			assert_false(model_must_say(&m, NOTFOUND, age));
-		assert_true(peeked != DEMAND_FOUND || model_may_say(&m, FOUND, age));
+		check_event(d, key, &m, now, event, &w[step]);
 	}
 	check_put(d, key, &m, now, temp);
 }
@@ -485,6 +505,424 @@ static void notfound_is_said_only_while_the_directory_said_so(void **state)
 		check_sequence(d, sequence);
 	recount(d);
 	demand_free(d);
+}
+
+/* --- images ------------------------------------------------------------------------- */
+
+/* A cache with what another one knew, from an image of exactly its length. */
+static struct demand *restored(struct demand *d, uint64_t now, uint64_t later_now,
+			       uint64_t elapsed)
+{
+	struct demand *new = demand_new(1 << 20, &times);
+	struct buf image = { 0 };
+
+	assert_true(demand_image(d, now, &image));
+
+	struct text exact = exact_copy(buf_view(&image));
+	assert_true(demand_restore(new, exact, later_now, elapsed));
+	recount(new);
+	free((char *)exact.p);
+	buf_done(&image);
+	return new;
+}
+
+static void a_restart_changes_no_answer(void **state)
+{
+	struct demand *d = demand_new(1 << 20, &times), *new;
+	(void)state;
+
+	put(d, "fresh", found("v"), 5000);
+	put(d, "absent", notfound(), 5000);
+	put(d, "stale", found("old"), 3500);
+	new = restored(d, 5100, 1000, 0);
+	assert_int_equal(demand_entries(new), 3);
+	assert_string_equal(ask(new, "fresh", 1000), "FOUND v");
+	assert_string_equal(ask(new, "fresh", 1000 + 699), "FOUND v");
+	assert_string_equal(ask(new, "fresh", 1000 + 1001), "LEAD WAIT v");
+	assert_string_equal(ask(new, "absent", 1000 + 142), "NOTFOUND");
+	assert_string_equal(ask(new, "absent", 1000 + 200), "LEAD WAIT");
+	assert_string_equal(ask(new, "stale", 1000), "LEAD WAIT old");
+	assert_string_equal(ask(new, "unknown", 1000), "LEAD WAIT");
+	put(new, "fresh", temp, 1000);
+	put(new, "absent", temp, 1000);
+	put(new, "stale", temp, 1000);
+	put(new, "unknown", temp, 1000);
+	assert_string_equal(ask(new, "stale", 1000), "STALE old");
+	assert_string_equal(ask(new, "stale", 1000 + 300), "LEAD WAIT old");
+	put(new, "stale", temp, 1000);
+	demand_free(d);
+	demand_free(new);
+}
+
+static void time_passes_while_the_server_is_down(void **state)
+{
+	static const struct {
+		uint64_t elapsed;
+		size_t entries;
+		const char *found, *absent;
+	} cases[] = {
+		{ 0,          2, "FOUND v",     "NOTFOUND" },
+		{ 242,        2, "FOUND v",     "NOTFOUND" },
+		{ 300,        1, "FOUND v",     "LEAD WAIT" },
+		{ 799,        1, "FOUND v",     "LEAD WAIT" },
+		{ 1101,       1, "LEAD WAIT v", "LEAD WAIT" },
+		{ 2899,       1, "LEAD WAIT v", "LEAD WAIT" },
+		{ 3101,       0, "LEAD WAIT",   "LEAD WAIT" },
+		{ UINT64_MAX, 0, "LEAD WAIT",   "LEAD WAIT" },
+	};
+	struct demand *d = demand_new(1 << 20, &times);
+	(void)state;
+
+	put(d, "a", found("v"), 5000);
+	put(d, "b", notfound(), 5000);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct demand *new = restored(d, 5000, 9000, cases[i].elapsed);
+
+		assert_int_equal(demand_entries(new), cases[i].entries);
+		assert_string_equal(ask(new, "a", 9000), cases[i].found);
+		assert_string_equal(ask(new, "b", 9000), cases[i].absent);
+		put(new, "a", temp, 9000);
+		put(new, "b", temp, 9000);
+		demand_free(new);
+	}
+	demand_free(d);
+}
+
+/* A time of birth before the clock began cannot be noted; so old a value is left out. */
+static void a_value_older_than_the_clock_is_left_out(void **state)
+{
+	const struct demand_times endless = { 1000, 300, UINT64_MAX, 100 };
+	struct demand *d = demand_new(1 << 20, &endless);
+	struct demand *new = demand_new(1 << 20, &endless);
+	struct buf image = { 0 };
+	(void)state;
+
+	put(d, "a", found("v"), 5000);
+	assert_true(demand_image(d, 500000, &image));
+	assert_true(demand_restore(new, buf_view(&image), 400000, 0));
+	assert_int_equal(demand_entries(new), 0);
+	assert_true(demand_restore(new, buf_view(&image), 500000, UINT64_MAX));
+	assert_int_equal(demand_entries(new), 0);
+	assert_true(demand_restore(new, buf_view(&image), 500000, 0));
+	assert_int_equal(demand_entries(new), 1);
+	demand_free(d);
+	demand_free(new);
+	buf_done(&image);
+}
+
+static void questions_and_failures_are_not_kept_but_old_values_are(void **state)
+{
+	struct demand *d = demand_new(1 << 20, &times), *new;
+	(void)state;
+
+	put(d, "refreshed ahead", found("v"), 5000);
+	put(d, "asked again", found("w"), 4000);
+	put(d, "failed", found("x"), 4000);
+	assert_string_equal(ask(d, "refreshed ahead", due_at(d, "refreshed ahead")),
+			    "LEAD FOUND v");
+	assert_string_equal(ask(d, "asked again", 5500), "LEAD WAIT w");
+	assert_string_equal(ask(d, "asked", 5500), "LEAD WAIT");
+	assert_string_equal(ask(d, "failed", 5500), "LEAD WAIT x");
+	put(d, "failed", temp, 5500);
+	put(d, "failed from the start", temp, 5500);
+
+	new = restored(d, 5500, 5500, 0);
+	assert_int_equal(demand_entries(new), 3);
+	assert_string_equal(ask(new, "refreshed ahead", 5500), "FOUND v");
+	assert_string_equal(ask(new, "asked again", 5500), "LEAD WAIT w");
+	assert_string_equal(ask(new, "failed", 5500), "LEAD WAIT x");
+	put(new, "asked again", temp, 5500);
+	put(new, "failed", temp, 5500);
+	demand_free(new);
+
+	put(d, "refreshed ahead", temp, 5500);
+	put(d, "asked again", temp, 5500);
+	put(d, "asked", temp, 5500);
+	demand_free(d);
+}
+
+static void what_is_known_already_is_kept(void **state)
+{
+	struct demand *d = demand_new(1 << 20, &times), *new = demand_new(1 << 20, &times);
+	struct buf image = { 0 };
+	struct waiter w;
+	(void)state;
+
+	put(d, "a", found("old"), 5000);
+	put(d, "b", notfound(), 5000);
+	put(d, "c", found("old"), 5000);
+	put(new, "a", found("new"), 5000);
+	put(new, "b", found("new"), 5000);
+	assert_string_equal(get(new, "c", 5000, &w), "LEAD WAIT");
+	assert_true(demand_image(d, 5000, &image));
+	assert_true(demand_restore(new, buf_view(&image), 5000, 0));
+	assert_string_equal(ask(new, "a", 5000), "FOUND new");
+	assert_string_equal(ask(new, "b", 5000), "FOUND new");
+	assert_ptr_equal(demand_put(new, TEXT("c"), temp, 5000), &w);
+	recount(new);
+	demand_free(d);
+	demand_free(new);
+	buf_done(&image);
+}
+
+/* Clients may ask before the image is read. */
+static void failures_and_questions_are_not_in_the_way(void **state)
+{
+	static char big[MIN_BYTES];
+	const struct text too_big = { big, sizeof big };
+	struct demand *d = demand_new(4 << 20, &times), *new = demand_new(MIN_BYTES, &times);
+	struct buf image = { 0 };
+	struct waiter w[4];
+	(void)state;
+
+	put(d, "fresh", found("v"), 5000);
+	put(d, "stale", found("w"), 4000);
+	put(d, "absent", notfound(), 5000);
+	put(d, "failed", found("x"), 4000);
+	demand_put(d, TEXT("big"), answer_found(too_big), 5000);
+	assert_true(demand_image(d, 5200, &image));
+
+	assert_string_equal(get(new, "fresh", 5200, &w[0]), "LEAD WAIT");
+	assert_string_equal(get(new, "stale", 5200, &w[1]), "LEAD WAIT");
+	assert_string_equal(get(new, "absent", 5200, &w[2]), "LEAD WAIT");
+	assert_string_equal(get(new, "big", 5200, &w[3]), "LEAD WAIT");
+	put(new, "failed", temp, 5200);
+	assert_true(demand_restore(new, buf_view(&image), 5200, 0));
+	recount(new);
+
+	assert_string_equal(ask(new, "fresh", 5200), "FOUND v");
+	assert_string_equal(ask(new, "absent", 5200), "NOTFOUND");
+	assert_string_equal(ask(new, "failed", 5299), "STALE x");
+	assert_ptr_equal(demand_put(new, TEXT("fresh"), temp, 5200), &w[0]);
+	assert_ptr_equal(demand_put(new, TEXT("stale"), temp, 5200), &w[1]);
+	assert_string_equal(ask(new, "stale", 5299), "STALE w");
+	assert_ptr_equal(demand_put(new, TEXT("absent"), notfound(), 5200), &w[2]);
+	assert_string_equal(ask(new, "big", 5200), "WAIT");
+	assert_int_equal(put(new, "big", temp, 5200), 2);
+	recount(new);
+	demand_free(d);
+	demand_free(new);
+	buf_done(&image);
+}
+
+/* The settings may have changed: what was said under others must not last longer now. */
+static void shorter_times_of_now_hold_for_what_was_kept(void **state)
+{
+	static const struct {
+		struct demand_times times;
+		const char *found, *absent;
+	} cases[] = {
+		{ { 1000, 300, 2000, 100 }, "FOUND v",     "NOTFOUND" },
+		{ { 6000, 900, 9000, 100 }, "FOUND v",     "NOTFOUND" },
+		{ { 1000, 299, 2000, 100 }, "FOUND v",     "LEAD WAIT" },
+		{ { 1000, 0,   2000, 100 }, "FOUND v",     "LEAD WAIT" },
+		{ { 100,  300, 2000, 100 }, "LEAD WAIT v", "NOTFOUND" },
+		{ { 0,    300, 2000, 100 }, "LEAD WAIT",   "NOTFOUND" },
+		{ { 100,  300, 80,   100 }, "LEAD WAIT",   "NOTFOUND" },
+	};
+	struct demand *d = demand_new(1 << 20, &times);
+	struct buf image = { 0 };
+	(void)state;
+
+	put(d, "a", found("v"), 5000);
+	put(d, "b", notfound(), 5000);
+	assert_true(demand_image(d, 5000, &image));
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct demand *new = demand_new(1 << 20, &cases[i].times);
+
+		assert_true(demand_restore(new, buf_view(&image), 5000, 200));
+		assert_string_equal(ask(new, "a", 5000), cases[i].found);
+		assert_string_equal(ask(new, "b", 5000), cases[i].absent);
+		put(new, "a", temp, 5000);
+		put(new, "b", temp, 5000);
+		demand_free(new);
+	}
+	demand_free(d);
+	buf_done(&image);
+}
+
+/* Keys and values of all lengths, through an image and into caches of all sizes. */
+static void a_smaller_cache_keeps_what_fits(void **state)
+{
+	static char value[5000];
+	struct demand *d = demand_new(16 << 20, &times);
+	struct buf image = { 0 }, got = { 0 };
+	char key[MAX_KEY];
+	(void)state;
+
+	memset(value, 'v', sizeof value);
+	for (unsigned i = 0; i < 3000; i++) {
+		make_key(key, i, i % 200);
+		put(d, key, i % 3 ? answer_found((struct text){ value, 1 + i }) : notfound(),
+		    5000);
+	}
+	assert_int_equal(demand_entries(d), 3000);
+	assert_true(demand_image(d, 5000, &image));
+	for (size_t size = MIN_BYTES; size <= (size_t)16 << 20; size *= 2) {
+		struct demand *new = demand_new(size, &times);
+		size_t n = 0;
+
+		assert_true(demand_restore(new, buf_view(&image), 5000, 10));
+		recount(new);
+		assert_true(demand_bytes(new) <= size);
+		assert_true(demand_entries(new) == 3000 || size < (size_t)16 << 20);
+		for (unsigned i = 0; i < 3000; i++) {
+			make_key(key, i, i % 200);
+			buf_clear(&got);
+
+			enum demand_says says = demand_peek(new, text_of(key), 5000);
+			assert_true(says == DEMAND_FAILED ||
+				    says == (i % 3 ? DEMAND_FOUND : DEMAND_NOTFOUND));
+			n += says != DEMAND_FAILED;
+			if (says != DEMAND_FOUND)
+				continue;
+			demand_get(new, text_of(key), 5000, NULL, &got);
+			assert_int_equal(got.n, 1 + i);
+			assert_memory_equal(got.p, value, got.n);
+		}
+		assert_int_equal(n, demand_entries(new));
+		assert_true(n > 15);
+		demand_free(new);
+	}
+	demand_free(d);
+	buf_done(&image);
+	buf_done(&got);
+}
+
+#define F "\1\254\2"		/* format, negative_ttl 300 */
+#define BYTES(literal) { literal, sizeof(literal) - 1 }
+
+static const struct { struct text image; bool is_good; size_t entries; } images[] = {
+	{ BYTES(F),                           true, 0 },
+	{ BYTES(""),                          false, 0 },
+	{ BYTES("\1"),                        false, 0 },
+	{ BYTES("\1\254"),                    false, 0 },
+	{ BYTES("\2\254\2"),                  false, 0 },
+	{ BYTES(F "\1\1\7\0kv"),              true, 1 },
+	{ BYTES(F "\1\1\0\7kv"),              true, 1 },
+	{ BYTES(F "\1\1\0\0kv"),              true, 1 },
+	{ BYTES(F "\1\0\7\0k"),               true, 1 },
+	{ BYTES(F "\1\0\0\0k"),               true, 0 },	/* an absence that has ended */
+	{ BYTES(F "\1\0\0\7k"),               false, 0 },	/* a stale absence */
+	{ BYTES(F "\1\1\7\7kv"),              false, 0 },	/* fresh and stale */
+	{ BYTES(F "\1\1\7\0k"),               false, 0 },
+	{ BYTES(F "\1\1\7\0kv\1"),            false, 0 },	/* nothing of it is taken */
+	{ BYTES(F "\1\1\7\0kv\1\0\7\0k"),    true, 1 },	/* the first one counts */
+	{ BYTES(F "\0\1\7\0v"),               true, 1 },
+	{ BYTES(F "\1\1\0\377\377\377\377\377\377\377\377\377\1kv"), true, 0 },
+	{ BYTES(F "\1\377\377\377\377\377\377\377\377\377\1\7\0kv"), false, 0 },
+	{ BYTES(F "\1\377\377\377\377\377\377\377\377\377\1\7\0\0\0\7\0"), false, 0 },
+	{ BYTES(F "\377\377\377\377\377\377\377\377\377\1\2\7\0kv"), false, 0 },
+};
+
+static void what_is_no_image_is_refused_whole(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof images / sizeof *images; i++) {
+		struct demand *d = demand_new(MIN_BYTES, &times);
+		struct text exact = exact_copy(images[i].image);
+
+		if (demand_restore(d, exact, 5000, 0) != images[i].is_good ||
+		    demand_entries(d) != images[i].entries)
+			fail_msg("image %zu", i);
+		recount(d);
+		demand_free(d);
+		free((char *)exact.p);
+	}
+}
+
+/* Whatever an image says, no absence outlives negative_ttl, and no value its two times. */
+static void no_image_makes_anything_last_for_ever(void **state)
+{
+	static const char ages[] = F "\1\0\377\377\377\377\377\377\377\377\377\1\0a"
+				   "\1\1\377\377\377\377\377\377\377\377\377\1\0bv";
+	struct demand *d = demand_new(MIN_BYTES, &times);
+	(void)state;
+
+	assert_true(demand_restore(d, (struct text){ ages, sizeof ages - 1 }, 5000, 0));
+	assert_int_equal(demand_peek(d, TEXT("a"), 5299), DEMAND_NOTFOUND);
+	assert_int_equal(demand_peek(d, TEXT("a"), 5300), DEMAND_FAILED);
+	assert_int_equal(demand_peek(d, TEXT("b"), 6099), DEMAND_FOUND);
+	assert_int_equal(demand_peek(d, TEXT("b"), 6100), DEMAND_FAILED);
+	assert_string_equal(ask(d, "b", 8099), "LEAD WAIT v");
+	put(d, "b", temp, 8099);
+	assert_string_equal(ask(d, "b", 8200), "LEAD WAIT");
+	put(d, "b", temp, 8200);
+	demand_free(d);
+}
+
+static void endless_times_stay_endless(void **state)
+{
+	const struct demand_times endless = { UINT64_MAX, UINT64_MAX, UINT64_MAX, 100 };
+	struct demand *d = demand_new(MIN_BYTES, &endless);
+	struct demand *new = demand_new(MIN_BYTES, &endless);
+	struct buf image = { 0 };
+	(void)state;
+
+	put(d, "a", found("v"), 5000);
+	put(d, "b", notfound(), 5000);
+	assert_true(demand_image(d, 6000, &image));
+	assert_true(demand_restore(new, buf_view(&image), 7000, 1000000));
+	assert_int_equal(demand_peek(new, TEXT("a"), UINT64_MAX / 4), DEMAND_FOUND);
+	assert_int_equal(demand_peek(new, TEXT("b"), UINT64_MAX / 4), DEMAND_NOTFOUND);
+	demand_free(d);
+	demand_free(new);
+	buf_done(&image);
+}
+
+/* Promise 1 again, with restarts in between, at once and after a while. */
+#define RESTARTS 2
+#define RESTART_STEPS (STEPS - 1)
+
+static struct demand *check_restart(struct demand *d, struct text key, struct model *m,
+				    uint64_t now, uint64_t elapsed)
+{
+	struct demand *new = demand_new(MIN_BYTES, &times);
+	struct buf image = { 0 };
+
+	assert_true(demand_image(d, now, &image));
+	check_put(d, key, &(struct model){ .n_waiting = m->n_waiting }, now, temp);
+	demand_free(d);
+	assert_true(demand_restore(new, buf_view(&image), now + elapsed, elapsed));
+	buf_done(&image);
+	m->n_waiting = 0;
+	m->is_asked = false;
+	m->failed_at = 0;
+	return new;
+}
+
+static void notfound_is_said_only_while_the_directory_said_so_over_restarts(void **state)
+{
+	static const enum event events[] = {
+		GET, PUT_FOUND, PUT_NOTFOUND, PUT_TEMP, WAIT_250, WAIT_900, WAIT_2500,
+	};
+	const unsigned n_events = sizeof events / sizeof *events;
+	const unsigned base = n_events + RESTARTS;
+	unsigned n = 1;
+	(void)state;
+
+	for (int step = 0; step < RESTART_STEPS; step++)
+		n *= base;
+	for (unsigned sequence = 0; sequence < n; sequence++) {
+		struct demand *d = demand_new(MIN_BYTES, &times);
+		struct model m = { 0 };
+		struct waiter w[RESTART_STEPS];
+		uint64_t now = 5000;
+		unsigned left = sequence;
+
+		for (int step = 0; step < RESTART_STEPS; step++, left /= base) {
+			unsigned i = left % base;
+			enum event event = i < n_events ? events[i] : WAIT_250;
+			uint64_t wait = i == n_events ? 0 : waits[event];
+
+			if (i >= n_events)
+				d = check_restart(d, TEXT("a"), &m, now, wait);
+			now += wait;
+			check_event(d, TEXT("a"), &m, now, event, &w[step]);
+		}
+		check_put(d, TEXT("a"), &m, now, temp);
+		demand_free(d);
+	}
 }
 
 /* --- memory ------------------------------------------------------------------------- */
@@ -519,19 +957,6 @@ static void keys_and_values_may_be_any_bytes_of_any_length(void **state)
 }
 
 #define LEADS 64
-
-#define MAX_KEY 220
-
-/* A number with leading zeros, `n` digits at least, to make keys of any length. */
-static void make_key(char *key, unsigned number, unsigned n)
-{
-	char digits[12];
-	size_t n_digits = (size_t)snprintf(digits, sizeof digits, "%u", number);
-	size_t n_zeros = n > n_digits ? n - n_digits : 0;
-
-	memset(key, '0', n_zeros);
-	memcpy(key + n_zeros, digits, n_digits + 1);
-}
 
 static void keys_that_hash_alike_are_told_apart(void **state)
 {
@@ -762,7 +1187,7 @@ struct asker {
 static struct demand *shared;
 static _Atomic uint64_t shared_now = 5000;
 static atomic_int in_flight[HOT_KEYS];
-static atomic_int n_parked, n_returned, n_errors;
+static atomic_int n_parked, n_returned, n_errors, n_saved;
 
 struct thread {
 	pthread_t id;
@@ -780,7 +1205,9 @@ static void thread_put(struct thread *t)
 {
 	static char value[1500];
 	size_t n_value = 1 + clock_random(&t->seed) % sizeof value;
-	const struct answer answers[] = { temp, notfound(), { FOUND, { value, n_value } } };
+	const struct answer answers[] = {
+		temp, notfound(), answer_found((struct text){ value, n_value }),
+	};
 	unsigned k = t->leads[--t->n_leads];
 	char room[32];
 
@@ -813,6 +1240,18 @@ static void thread_get(struct thread *t, struct asker *a, struct buf *value)
 	}
 }
 
+/* What is written while others work can be read. */
+static void thread_save(struct buf *image)
+{
+	struct demand *d = demand_new(MIN_BYTES, &times);
+
+	buf_clear(image);
+	n_errors += !demand_image(shared, shared_now, image);
+	n_errors += !demand_restore(d, buf_view(image), shared_now, 0);
+	n_saved += (int)demand_entries(d);
+	demand_free(d);
+}
+
 static void *thread_main(void *arg)
 {
 	struct thread *t = arg;
@@ -824,6 +1263,8 @@ static void *thread_main(void *arg)
 			thread_put(t);
 		if (i % 100 == 0)
 			n_errors += demand_bytes(shared) > MIN_BYTES;
+		if (i % 1000 == 0)
+			thread_save(&value);
 	}
 	while (t->n_leads)
 		thread_put(t);
@@ -849,6 +1290,7 @@ static void threads_share_one_flight_per_key_and_lose_no_waiter(void **state)
 	assert_int_equal(n_errors, 0);
 	assert_int_equal(n_parked, n_returned);
 	assert_true(n_parked > OPS / 10);
+	assert_true(n_saved > 100);
 	recount(shared);
 	demand_free(shared);
 }
@@ -869,6 +1311,19 @@ int main(void)
 		cmocka_unit_test(peeking_starts_nothing),
 		cmocka_unit_test(what_was_put_at_once_does_not_end_at_once),
 		cmocka_unit_test(notfound_is_said_only_while_the_directory_said_so),
+		cmocka_unit_test(a_restart_changes_no_answer),
+		cmocka_unit_test(time_passes_while_the_server_is_down),
+		cmocka_unit_test(a_value_older_than_the_clock_is_left_out),
+		cmocka_unit_test(questions_and_failures_are_not_kept_but_old_values_are),
+		cmocka_unit_test(what_is_known_already_is_kept),
+		cmocka_unit_test(failures_and_questions_are_not_in_the_way),
+		cmocka_unit_test(shorter_times_of_now_hold_for_what_was_kept),
+		cmocka_unit_test(a_smaller_cache_keeps_what_fits),
+		cmocka_unit_test(what_is_no_image_is_refused_whole),
+		cmocka_unit_test(no_image_makes_anything_last_for_ever),
+		cmocka_unit_test(endless_times_stay_endless),
+		cmocka_unit_test(
+			notfound_is_said_only_while_the_directory_said_so_over_restarts),
 		cmocka_unit_test(keys_and_values_may_be_any_bytes_of_any_length),
 		cmocka_unit_test(keys_that_hash_alike_are_told_apart),
 		cmocka_unit_test(memory_stays_within_its_bound_whatever_strangers_ask),

@@ -67,6 +67,8 @@ static void *spoiled_realloc(void *p, size_t n)
 #define malloc spoiled_malloc
 #define realloc spoiled_realloc
 #include "store/mirror.c"
+#include "store/mirror_builder.c"
+#include "store/mirror_index.c"
 #undef calloc
 #undef malloc
 #undef realloc
@@ -530,6 +532,224 @@ static void agrees_with_a_naive_model_on_random_rows(void **state)
 		check_against_model(seed * 7919);
 }
 
+/* --- images ------------------------------------------------------------------------- */
+
+static const char *refused;
+
+/* A mirror of a copy that is exactly as long; NULL when it is refused, with a reason. */
+static struct mirror *copy_of(struct text image, size_t entries,
+			      const struct mirror_limits *limits)
+{
+	struct text copy = exact_copy(image);
+	struct mirror *m = mirror_from_image(copy, entries, limits, 4711, &refused);
+
+	free((char *)copy.p);
+	return m;
+}
+
+static void assert_same(const struct mirror *a, const struct mirror *b)
+{
+	const char *base = (const char *)a;
+	struct record r;
+
+	assert_true(text_eq(mirror_image(a), mirror_image(b)));
+	assert_int_equal(mirror_entries(a), mirror_entries(b));
+	assert_int_equal(mirror_bad(a), mirror_bad(b));
+	assert_int_equal(mirror_payload(a), mirror_payload(b));
+	assert_int_equal(mirror_bytes(a), mirror_bytes(b));
+	for (size_t at = FIRST; at < a->end; at = (size_t)(r.end - base)) {
+		r = record_at(base + at);
+		assert_true(text_eq(said(a, r.key), said(b, r.key)));
+	}
+}
+
+static void a_copy_by_image_says_the_same(void **state)
+{
+	static const char *const rows[] = {
+		"", "a!", "a=1", "=1", "=", "a=1 b=x a=2 b=y a=3 c=z c!", "b! a=1 b=2 d=3",
+	};
+	(void)state;
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct mirror *m = mirror_of(&wide, rows[i]);
+		struct mirror *copy = copy_of(mirror_image(m), mirror_entries(m), &wide);
+
+		assert_true(mirror_image(m).n > 0);
+		assert_same(m, copy);
+		assert_int_equal(mirror_born(copy), 4711);
+		assert_text(said(copy, TEXT("e")), "ABSENT");
+		mirror_free(m);
+		mirror_free(copy);
+	}
+}
+
+static void a_copy_is_as_complete_as_the_original(void **state)
+{
+	struct mirror_builder *b = mirror_builder_new(&wide);
+	struct buf long_key = repeated('k', MIRROR_MAX_KEY), long_value = repeated('v', 70000);
+	char key[16];
+	(void)state;
+
+	for (unsigned i = 0; i < 100000; i++) {
+		snprintf(key, sizeof key, "%u", i);
+		assert_true(mirror_add(b, text_of(key), i % 50 ? text_of(key) : TEXT("")));
+	}
+	assert_true(mirror_add(b, buf_view(&long_key), buf_view(&long_value)));
+	assert_true(mirror_add(b, TEXT("nul"), TEXT("\0\0a\0")));
+
+	struct mirror *m = mirror_seal(b, 1);
+	struct mirror *copy = copy_of(mirror_image(m), 100002, &wide);
+	assert_same(m, copy);
+	assert_true(text_eq(said(copy, TEXT("nul")), TEXT("\0\0a\0")));
+	for (unsigned i = 100000; i < 200000; i++) {
+		snprintf(key, sizeof key, "%u", i);
+		assert_text(said(copy, text_of(key)), "ABSENT");
+	}
+	mirror_free(m);
+	mirror_free(copy);
+	buf_done(&long_key);
+	buf_done(&long_value);
+}
+
+#define F "\1"			/* the format */
+#define BYTES(literal) { literal, sizeof(literal) - 1 }
+#define NINE "\xff\xff\xff\xff\xff\xff\xff\xff\xff"
+
+static const struct { struct text image; size_t entries; bool is_good; } images[] = {
+	{ BYTES(F),                        0, true },
+	{ BYTES(F),                        1, false },
+	{ BYTES(""),                       0, false },
+	{ BYTES("\0"),                     0, false },
+	{ BYTES("\2"),                     0, false },
+	{ BYTES(F "\1\1kv"),               1, true },
+	{ BYTES(F "\1\1kv"),               0, false },
+	{ BYTES(F "\1\1kv"),               2, false },
+	{ BYTES(F "\1\1k"),                1, false },
+	{ BYTES(F "\1"),                   1, false },
+	{ BYTES(F "\1\1kv\1"),             1, false },
+	{ BYTES(F "\0\0"),                 1, true },
+	{ BYTES(F "\0\0\0\0"),             2, false },	/* the same key twice */
+	{ BYTES(F "\1\1kv\1\1kv"),         2, false },
+	{ BYTES(F "\1\1kv\1\1kv"),         1, false },
+	{ BYTES(F "\1\1kv\1\1lv"),         2, true },
+	{ BYTES(F "\1\0k\1\1lv"),          2, true },
+	{ BYTES(F "\1\5k12345"),           1, true },
+	{ BYTES(F "\x81\0\1kv"),           1, false },	/* not the shortest form */
+	{ BYTES(F "\1\x81\0kv"),           1, false },
+	{ BYTES(F NINE "\1\0"),           1, false },	/* 2^64 - 1 */
+	{ BYTES(F NINE "\2\0"),           1, false },	/* more bits than 64 */
+	{ BYTES(F NINE "\xff\1\0"),       1, false },
+	{ BYTES(F "\x81\x80\x80\x80\x80\x80\x80\x80\x80\2\1kv"), 1, false },
+	{ BYTES(F "\1" NINE "\1k"),       1, false },
+	{ BYTES(F "\1" NINE "\1\0\0"),    2, false },	/* key and value together wrap */
+	{ BYTES(F NINE "\1" NINE "\1"),  1, false },
+	{ BYTES(F "\x81\x80\x04\0"),       1, false },	/* over MIRROR_MAX_KEY */
+};
+
+static void what_is_no_image_is_refused(void **state)
+{
+	const struct mirror_limits any = { 9, SIZE_MAX, .max_value = SIZE_MAX };
+	(void)state;
+
+	for (size_t i = 0; i < sizeof images / sizeof *images; i++) {
+		struct mirror *m = copy_of(images[i].image, images[i].entries, &any);
+
+		if ((m != NULL) != images[i].is_good)
+			fail_msg("image %zu", i);
+		if (m)
+			assert_int_equal(mirror_entries(m), images[i].entries);
+		mirror_free(m);
+	}
+	assert_int_equal(mapped, 0);
+}
+
+static void an_image_beyond_the_limits_is_refused(void **state)
+{
+	struct mirror *m = mirror_of(&wide, "a=1234 b=12 c!");
+	struct text image = mirror_image(m);
+	const struct mirror_limits enough = {
+		.max_entries = 3, .max_bytes = image.n - 1, .max_value = 4,
+	};
+	static const char *const reasons[] = {
+		NULL, "more entries than now allowed", "more bytes than now allowed",
+		"a value is longer than now allowed",
+	};
+	(void)state;
+
+	for (int i = 0; i < 4; i++) {
+		struct mirror_limits limits = enough;
+
+		limits.max_entries -= i == 1;
+		limits.max_bytes -= i == 2;
+		limits.max_value -= i == 3;
+
+		struct mirror *copy = copy_of(image, 3, &limits);
+		assert_true((copy != NULL) == (i == 0));
+		if (i)
+			assert_string_equal(refused, reasons[i]);
+		mirror_free(copy);
+	}
+
+	struct buf key = repeated('k', MIRROR_MAX_KEY + 1), long_image = { 0 };
+	for (int is_longer = 0; is_longer < 2; is_longer++) {
+		buf_clear(&long_image);
+		buf_add(&long_image, is_longer ? "\1\x81\x80\4\1" : "\1\x80\x80\4\1", 5);
+		buf_add(&long_image, key.p, MIRROR_MAX_KEY + (size_t)is_longer);
+		buf_byte(&long_image, 'v');
+
+		struct mirror *copy = copy_of(buf_view(&long_image), 1, &wide);
+		assert_true((copy != NULL) == !is_longer);
+		mirror_free(copy);
+	}
+	mirror_free(m);
+	buf_done(&key);
+	buf_done(&long_image);
+}
+
+/* Every image that is cut or changed is refused, or it is another one that holds together. */
+static void no_image_does_any_harm(void **state)
+{
+	struct mirror *m = mirror_of(&wide, "a=1 bb=22 ccc! dddd=4 =e");
+	struct text image = mirror_image(m);
+	struct buf changed = { 0 };
+	(void)state;
+
+	for (size_t n = 0; n < image.n; n++)
+		assert_null(copy_of((struct text){ image.p, n }, 5, &wide));
+	for (size_t i = 0; i < image.n * 256; i++) {
+		buf_clear(&changed);
+		buf_text(&changed, image);
+		changed.p[i / 256] = (char)i;
+
+		struct mirror *other = copy_of(buf_view(&changed), 5, &wide);
+		if (other) {
+			assert_true(text_eq(mirror_image(other), buf_view(&changed)));
+			assert_same(other, other);
+		}
+		mirror_free(other);
+	}
+	mirror_free(m);
+	assert_int_equal(mapped, 0);
+	buf_done(&changed);
+}
+
+static void a_mirror_lives_until_its_last_reference_goes(void **state)
+{
+	struct mirror *m = mirror_of(&wide, "a=1");
+	(void)state;
+
+	assert_ptr_equal(mirror_ref(m), m);
+	assert_ptr_equal(mirror_ref(m), m);
+	mirror_free(m);
+	mirror_free(m);
+	assert_text(said(m, TEXT("a")), "1");
+	assert_true(mapped > 0);
+	mirror_free(m);
+	assert_int_equal(mapped, 0);
+}
+
+/* --- memory ------------------------------------------------------------------------- */
+
 static bool build_with(int allocations)
 {
 	static const char *const names[] = { "a", "b", "c" };
@@ -566,6 +786,21 @@ static void without_memory_there_is_no_mirror_and_no_leak(void **state)
 	assert_int_equal(mapped, 0);
 }
 
+static void without_memory_there_is_no_copy_and_no_leak(void **state)
+{
+	struct mirror *m = mirror_of(&wide, "a=1 b=2");
+	ssize_t before = mapped;
+	const char *why = NULL;
+	(void)state;
+
+	allocations_left = 1;
+	assert_null(mirror_from_image(mirror_image(m), 2, &wide, 1, &why));
+	assert_string_equal(why, "out of memory");
+	allocations_left = -1;
+	assert_int_equal(mapped, before);
+	mirror_free(m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -585,7 +820,14 @@ int main(void)
 		cmocka_unit_test(samples_are_good_entries_and_reach_them_all),
 		cmocka_unit_test(an_entry_costs_at_most_16_bytes_beyond_key_and_value),
 		cmocka_unit_test(agrees_with_a_naive_model_on_random_rows),
+		cmocka_unit_test(a_copy_by_image_says_the_same),
+		cmocka_unit_test(a_copy_is_as_complete_as_the_original),
+		cmocka_unit_test(what_is_no_image_is_refused),
+		cmocka_unit_test(an_image_beyond_the_limits_is_refused),
+		cmocka_unit_test(no_image_does_any_harm),
+		cmocka_unit_test(a_mirror_lives_until_its_last_reference_goes),
 		cmocka_unit_test(without_memory_there_is_no_mirror_and_no_leak),
+		cmocka_unit_test(without_memory_there_is_no_copy_and_no_leak),
 	};
 
 	hash_init();
