@@ -6,8 +6,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,23 +25,46 @@ static bool fail_errno(struct buf *ret_why, const char *address, const char *wha
 	return false;
 }
 
-/* --- unix sockets ----------------------------------------------------------------------- */
+static struct gate *add_gate(struct listener *l, int fd)
+{
+	l->gates = must(reallocarray(l->gates, l->n_gates + 1, sizeof *l->gates));
+	l->gates[l->n_gates] = (struct gate){ .listener = l, .fd = fd };
+	return &l->gates[l->n_gates++];
+}
+
+static bool make_socket(struct listener *l, int family, struct buf *ret_why)
+{
+	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return fail_errno(ret_why, l->settings->address, "socket");
+	add_gate(l, fd);
+	return true;
+}
+
+/* --- unix sockets ------------------------------------------------------------------------ */
 
 /* Does a server answer on the socket? Only a clear refusal means that none does. */
-static bool is_answered(const struct sockaddr_un *sun)
+static bool is_answered(const struct sockaddr_un *sun, pid_t *ret_pid)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct ucred who = { 0 };
+	socklen_t n = sizeof who;
 
 	if (fd < 0)
 		return true;
 	bool refused = connect(fd, (const struct sockaddr *)sun, sizeof *sun) != 0 &&
 		       (errno == ECONNREFUSED || errno == ENOENT);
+	/* Who called listen(), as this process sees it: unix(7). */
+	if (!refused && getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) == 0 && who.pid > 0)
+		*ret_pid = who.pid;
 	close(fd);
 	return !refused;
 }
 
 /* May the path be taken? */
-static bool is_free(const struct sockaddr_un *sun, struct buf *ret_why)
+static bool check_path(struct listener *l, const struct sockaddr_un *sun, bool may_be_answered,
+		       struct buf *ret_why)
 {
 	struct stat st;
 
@@ -51,7 +74,8 @@ static bool is_free(const struct sockaddr_un *sun, struct buf *ret_why)
 		buf_printf(ret_why, "%s: exists and is no socket", sun->sun_path);
 		return false;
 	}
-	if (is_answered(sun)) {
+	l->is_answered = is_answered(sun, &l->former);
+	if (l->is_answered && !may_be_answered) {
 		buf_printf(ret_why, "%s: another server answers there", sun->sun_path);
 		return false;
 	}
@@ -77,8 +101,9 @@ static bool owner_ids(const struct listener_settings *s, uid_t *ret_uid, gid_t *
 	return true;
 }
 
-/* Made under a name beside the real one, finished, and renamed: never there half done. */
-static bool bind_unix(struct listener *l, const char *path, struct buf *ret_why)
+/* Under a name beside the real one, finished: never there half done. */
+static bool bind_unix(struct listener *l, const char *path, const struct opening *how,
+		      struct buf *ret_why)
 {
 	const struct listener_settings *s = l->settings;
 	struct sockaddr_un sun = { .sun_family = AF_UNIX }, made = { .sun_family = AF_UNIX };
@@ -88,31 +113,46 @@ static bool bind_unix(struct listener *l, const char *path, struct buf *ret_why)
 	struct stat st;
 
 	snprintf(sun.sun_path, sizeof sun.sun_path, "%s", path);
-	int n = snprintf(made.sun_path, sizeof made.sun_path, "%.*s.%ld",
-			 (int)(slash ? slash - path + 1 : 0), path, (long)getpid());
+	int n = snprintf(made.sun_path, sizeof made.sun_path, "%.*s.%ld.%d",
+			 (int)(slash ? slash - path + 1 : 0), path, (long)getpid(), l->gates->fd);
 	if (n < 0 || (size_t)n >= sizeof made.sun_path) {
 		buf_printf(ret_why, "%s: the path is too long", path);
 		return false;
 	}
-	if (!owner_ids(s, &uid, &gid, ret_why) || !is_free(&sun, ret_why))
+	if (!owner_ids(s, &uid, &gid, ret_why) ||
+	    !check_path(l, &sun, how->may_be_answered, ret_why))
 		return false;
 	unlink(made.sun_path);
-	if (bind(l->fd, (struct sockaddr *)&made, sizeof made) != 0)
+	if (bind(l->gates->fd, (struct sockaddr *)&made, sizeof made) != 0)
 		return fail_errno(ret_why, path, "bind");
-	if (chown(made.sun_path, uid, gid) != 0 || chmod(made.sun_path, s->mode) != 0 ||
-	    stat(made.sun_path, &st) != 0 || listen(l->fd, BACKLOG) != 0 ||
-	    rename(made.sun_path, path) != 0) {
-		fail_errno(ret_why, path, "set owner, group, mode");
-		unlink(made.sun_path);
-		return false;
-	}
+	l->beside = must_strdup(made.sun_path);
+	if (chown(l->beside, uid, gid) != 0 || chmod(l->beside, s->mode) != 0 ||
+	    stat(l->beside, &st) != 0 || listen(l->gates->fd, BACKLOG) != 0)
+		return fail_errno(ret_why, path, "set owner, group, mode");
 	l->path = must_strdup(path);
 	l->device = st.st_dev;
 	l->inode = st.st_ino;
 	return true;
 }
 
-/* --- TCP ---------------------------------------------------------------------------------- */
+static bool exchange(const struct listener *l)
+{
+	return renameat2(AT_FDCWD, l->beside, AT_FDCWD, l->path, RENAME_EXCHANGE) == 0;
+}
+
+static bool place_unix(struct listener *l, struct buf *ret_why)
+{
+	if (exchange(l))
+		return true;
+	/* Nothing is there; or the file system cannot exchange: then there is no way back. */
+	if ((errno != ENOENT && errno != EINVAL) || rename(l->beside, l->path) != 0)
+		return fail_errno(ret_why, l->path, "rename");
+	free(l->beside);
+	l->beside = NULL;
+	return true;
+}
+
+/* --- TCP --------------------------------------------------------------------------------- */
 
 static bool parse_inet(const char *address, struct sockaddr_storage *ret, socklen_t *ret_n)
 {
@@ -140,71 +180,167 @@ static bool parse_inet(const char *address, struct sockaddr_storage *ret, sockle
 	return true;
 }
 
+/*
+ * Sockets share an address when all of them say SO_REUSEPORT and are of one user, socket(7).
+ * Saying so only after bind() keeps out whoever did not come to replace us.
+ */
 static bool bind_inet(struct listener *l, const struct sockaddr_storage *ss, socklen_t n,
-		      struct buf *ret_why)
+		      const struct opening *how, struct buf *ret_why)
 {
+	const struct sockaddr *sa = (const struct sockaddr *)ss;
 	const int on = 1;
+	int fd = l->gates->fd;
 
-	setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
 	if (ss->ss_family == AF_INET6)
-		setsockopt(l->fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
-	if (bind(l->fd, (const struct sockaddr *)ss, n) != 0)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+	if (fchown(fd, how->uid, (gid_t)-1) != 0)
+		return fail_errno(ret_why, l->settings->address, "fchown");
+	if (bind(fd, sa, n) != 0) {
+		if (errno != EADDRINUSE || !how->may_be_answered)
+			return fail_errno(ret_why, l->settings->address, "bind");
+		l->is_answered = true;
+	}
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0)
+		return fail_errno(ret_why, l->settings->address, "SO_REUSEPORT");
+	if (l->is_answered && bind(fd, sa, n) != 0)
 		return fail_errno(ret_why, l->settings->address, "bind");
-	if (listen(l->fd, BACKLOG) != 0)
-		return fail_errno(ret_why, l->settings->address, "listen");
 	return true;
 }
 
-/* --- both --------------------------------------------------------------------------------- */
+/*
+ * Have new connections go to the socket of that place among those on the address. They stand in
+ * the order in which they came; of two, ours is the second.
+ */
+static bool steer(const struct listener *l, unsigned place)
+{
+	struct sock_filter code[] = { { BPF_RET | BPF_K, 0, 0, place } };
+	struct sock_fprog program = { 1, code };
 
-static bool open_socket(struct listener *l, struct buf *ret_why)
+	return setsockopt(l->gates->fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program,
+			  sizeof program) == 0;
+}
+
+static bool place_inet(struct listener *l, struct buf *ret_why)
+{
+	if (listen(l->gates->fd, BACKLOG) != 0)
+		return fail_errno(ret_why, l->settings->address, "listen");
+	if (l->is_answered && !steer(l, 1))
+		return fail_errno(ret_why, l->settings->address, "SO_ATTACH_REUSEPORT_CBPF");
+	return true;
+}
+
+/* --- inherited sockets ------------------------------------------------------------------- */
+
+static bool take_inherited(struct listener *l, const char *name, const struct opening *how,
+			   struct buf *ret_why)
+{
+	size_t at = 0, before = ret_why->n;
+	int fd;
+
+	while ((fd = activation_next(how->inherited, name, &at, ret_why)) >= 0)
+		add_gate(l, fd);
+	if (ret_why->n > before)
+		return false;
+	if (l->n_gates == 0)
+		buf_printf(ret_why,
+			   "%s: no socket called \"%s\" was passed to this process: the .socket "
+			   "unit needs FileDescriptorName=%s, and the service Sockets= with it",
+			   l->settings->address, name, name);
+	l->is_inherited = true;
+	l->stage = LISTENER_SETTLED;
+	return l->n_gates > 0;
+}
+
+/* --- all kinds --------------------------------------------------------------------------- */
+
+static bool open_sockets(struct listener *l, const struct opening *how, struct buf *ret_why)
 {
 	const char *address = l->settings->address;
-	struct sockaddr_storage ss = { .ss_family = AF_UNIX };
-	socklen_t n = 0;
-	bool is_unix = text_starts(text_of(address), TEXT("unix:"));
+	struct text t = text_of(address);
+	struct sockaddr_storage ss;
+	socklen_t n;
 
-	if (!is_unix && !parse_inet(address + strlen("inet:"), &ss, &n)) {
+	if (text_starts(t, TEXT("systemd:")))
+		return take_inherited(l, address + strlen("systemd:"), how, ret_why);
+	if (text_starts(t, TEXT("unix:")))
+		return make_socket(l, AF_UNIX, ret_why) &&
+		       bind_unix(l, address + strlen("unix:"), how, ret_why);
+	if (!parse_inet(address + strlen("inet:"), &ss, &n)) {
 		buf_printf(ret_why, "%s: no address", address);
 		return false;
 	}
-	l->fd = socket(ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (l->fd < 0)
-		return fail_errno(ret_why, address, "socket");
-	return is_unix ? bind_unix(l, address + strlen("unix:"), ret_why) :
-			 bind_inet(l, &ss, n, ret_why);
+	return make_socket(l, ss.ss_family, ret_why) && bind_inet(l, &ss, n, how, ret_why);
 }
 
-struct listener *listener_open(struct listener_settings *settings, struct buf *ret_why)
+struct listener *listener_open(struct listener_settings *settings, const struct opening *how,
+			       struct buf *ret_why)
 {
 	struct listener *l = must_calloc(1, sizeof *l);
 
 	l->settings = settings;
-	l->fd = -1;
 	l->refs = 1;
-	if (open_socket(l, ret_why))
+	if (open_sockets(l, how, ret_why))
 		return l;
 	l->settings = NULL;	/* stays the caller's */
-	if (l->fd >= 0)
-		close(l->fd);
-	listener_unref(l);
+	listener_close(l);
 	return NULL;
+}
+
+bool listener_place(struct listener *l, struct buf *ret_why)
+{
+	if (l->stage != LISTENER_BOUND)
+		return true;
+	if (!(l->path ? place_unix(l, ret_why) : place_inet(l, ret_why)))
+		return false;
+	l->stage = LISTENER_PLACED;
+	return true;
+}
+
+void listener_withdraw(struct listener *l)
+{
+	if (l->stage != LISTENER_PLACED)
+		return;
+	if (l->beside && !exchange(l)) {
+		log_error("socket_misplaced", l->settings->address, F_STR("file", l->beside),
+			  F_STR("why", strerror(errno)));
+		free(l->beside);	/* it is the other server's */
+		l->beside = NULL;
+	}
+	if (!l->path && l->is_answered)
+		steer(l, 0);
+	l->stage = LISTENER_BOUND;
+}
+
+void listener_settle(struct listener *l)
+{
+	if (l->beside)
+		unlink(l->beside);
+	free(l->beside);
+	l->beside = NULL;
+	l->is_answered = false;
+	l->stage = LISTENER_SETTLED;
 }
 
 struct listener *listener_share(struct listener *old, struct listener_settings *settings,
 				struct buf *ret_why)
 {
-	int fd = fcntl(old->fd, F_DUPFD_CLOEXEC, 0);
-
-	if (fd < 0) {
-		fail_errno(ret_why, settings->address, "dup");
-		return NULL;
-	}
-
 	struct listener *l = must_calloc(1, sizeof *l);
-	l->settings = settings;
-	l->fd = fd;
+
 	l->refs = 1;
+	l->is_inherited = old->is_inherited;
+	l->stage = LISTENER_SETTLED;
+	for (size_t i = 0; i < old->n_gates; i++) {
+		int fd = fcntl(old->gates[i].fd, F_DUPFD_CLOEXEC, 0);
+
+		if (fd < 0) {
+			fail_errno(ret_why, settings->address, "dup");
+			listener_close(l);
+			return NULL;
+		}
+		add_gate(l, fd);
+	}
+	l->settings = settings;
 	return l;
 }
 
@@ -229,37 +365,51 @@ void listener_inherit(struct listener *l, struct listener *old)
 
 static void on_poll_closed(uv_handle_t *handle)
 {
-	listener_unref(handle->data);
+	struct gate *gate = handle->data;
+
+	listener_unref(gate->listener);
 }
 
 void listener_watch(struct listener *l, uv_loop_t *loop, uv_poll_cb on_ready)
 {
-	if (l->fd < 0)
-		return;
-	if (!l->is_polled) {
-		uv_poll_init(loop, &l->poll, l->fd);
-		l->poll.data = listener_ref(l);
-		l->is_polled = true;
+	for (size_t i = 0; i < l->n_gates && l->stage == LISTENER_SETTLED; i++) {
+		struct gate *g = &l->gates[i];
+
+		if (g->fd < 0)
+			continue;
+		if (!g->is_polled) {
+			uv_poll_init(loop, &g->poll, g->fd);
+			g->poll.data = g;
+			g->is_polled = true;
+			listener_ref(l);
+		}
+		uv_poll_start(&g->poll, UV_READABLE, on_ready);
 	}
-	uv_poll_start(&l->poll, UV_READABLE, on_ready);
 }
 
 void listener_rest(struct listener *l)
 {
-	if (l->is_polled)
-		uv_poll_stop(&l->poll);
+	for (size_t i = 0; i < l->n_gates; i++)
+		if (l->gates[i].is_polled)
+			uv_poll_stop(&l->gates[i].poll);
 }
 
 void listener_close(struct listener *l)
 {
 	struct stat st;
 
-	if (l->is_polled)
-		uv_close((uv_handle_t *)&l->poll, on_poll_closed);
+	if (l->beside)
+		unlink(l->beside);
 	if (l->path && lstat(l->path, &st) == 0 && st.st_dev == l->device && st.st_ino == l->inode)
 		unlink(l->path);
-	close(l->fd);
-	l->fd = -1;
+	for (size_t i = 0; i < l->n_gates; i++) {
+		struct gate *g = &l->gates[i];
+
+		if (g->is_polled)
+			uv_close((uv_handle_t *)&g->poll, on_poll_closed);
+		close(g->fd);
+		g->fd = -1;
+	}
 	listener_unref(l);
 }
 
@@ -275,5 +425,8 @@ void listener_unref(struct listener *l)
 		return;
 	listener_settings_free(l->settings);
 	free(l->path);
+	free(l->beside);
+	free(l->gates);
+	free(l->counters);
 	free(l);
 }
