@@ -54,11 +54,15 @@ void session_close(struct session *s);
 enum ended session_failed(struct session *s, unsigned code, const char *message,
 			  struct buf *ret_why);
 
-/* Settings: query, a template; scan_query and change_query, SQL; require_result_set. */
+/*
+ * Settings: query, a template; scan_query and change_query, SQL; expiry_column, of scan_query;
+ * require_result_set.
+ */
 struct table {
 	struct sql *query;		/* NULL: there is none */
 	const char *scan_query;		/* NULL: there is none */
 	const char *change_query;	/* NULL: there is none */
+	const char *expiry_column;	/* says when a row ends, is no value; NULL: there is none */
 	bool wants_set;
 	unsigned scanned, asked;	/* the last rounds of scan_query, change_query */
 	unsigned unbindable;		/* on this connection it is sent as text */

@@ -44,6 +44,7 @@ static void *table_new(void *handle, const struct settings *settings, struct buf
 
 	t->scan_query = setting_get(settings, "scan_query", NULL);
 	t->change_query = setting_get(settings, "change_query", NULL);
+	t->expiry_column = setting_get(settings, "expiry_column", NULL);
 	t->wants_set = strcmp(setting_get(settings, "require_result_set", "true"),
 			      "false") != 0;
 	if (query && !(t->query = sql_new(text_of(query), SQL_MYSQL, &why))) {

@@ -3,13 +3,18 @@
 
 #include "base/must.h"
 #include "base/sql.h"
+#include "driver/until.h"
 #include "wire/frame.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <sqlite3.h>
 #include <stdlib.h>
+#include <strings.h>
 #include <sys/stat.h>
+
+/* What makes Unix seconds of a date; '@' is the column. */
+#define EXPIRY_FUNCTION "strftime('%s', @)"
 
 /* The database file, opened at the first request. Settings: dbpath, busy_timeout. */
 struct handle {
@@ -24,11 +29,13 @@ struct handle {
 
 /*
  * Settings: query, a template; the value is its first column. scan_query, plain SQL: the
- * key is column 1, the value column 2.
+ * key is column 1, the value column 2. expiry_column: the name of a column of scan_query that
+ * says when the row ends; it is no value.
  */
 struct table {
 	struct sql *query;		/* NULL: there is none */
 	const char *scan_query;		/* NULL: there is none */
+	const char *expiry_column;	/* NULL: there is none */
 	unsigned opened;		/* the handle's, when what follows was made */
 	sqlite3_stmt *bound;		/* `query`, prepared; NULL: not yet */
 	bool is_unbindable;		/* sqlite refuses its ?, as in AS '%s' */
@@ -154,6 +161,7 @@ static void *table_new(void *handle, const struct settings *settings, struct buf
 	(void)handle;
 
 	t->scan_query = setting_get(settings, "scan_query", NULL);
+	t->expiry_column = setting_get(settings, "expiry_column", NULL);
 	if (query) {
 		struct buf why = { 0 };
 
@@ -230,39 +238,69 @@ static bool column(sqlite3_stmt *s, int i, struct text *ret)
 	return p || sqlite3_errcode(sqlite3_db_handle(s)) != SQLITE_NOMEM;
 }
 
-/* Send the current row; `key_columns` is 1 for a scan. False: out of memory. */
-static bool send_row(sqlite3_stmt *s, int key_columns, struct rows *rows)
-{
-	struct text key, value;
+/* Which columns of a result are what, from 0; -1: there is no such column. */
+struct columns {
+	int key, value, expiry;
+	const char *expiry_name;
+};
 
-	if (!column(s, key_columns, &value))
-		return false;
+static const struct columns of_lookup = { .key = -1, .value = 0, .expiry = -1 };
+
+/* How sending a row ended. */
+enum sent { SENT, SENT_NO_MEMORY, SENT_NO_TIME };
+
+/* Send the key of the current row and when it ends; `ret_is_empty`: it has no key. */
+static enum sent send_key(sqlite3_stmt *s, const struct columns *c, struct rows *rows,
+			  bool *ret_is_empty)
+{
+	struct text key, time = { 0 };
+	uint64_t until;
+
+	if (!column(s, c->key, &key) || (c->expiry >= 0 && !column(s, c->expiry, &time)))
+		return SENT_NO_MEMORY;
+	if (!until_parse(time, &until))
+		return SENT_NO_TIME;
+	*ret_is_empty = key.n == 0;
+	if (key.n) {
+		rows_key(rows, key);
+		rows_until(rows, until);
+	}
+	return SENT;
+}
+
+static enum sent send_row(sqlite3_stmt *s, const struct columns *c, struct rows *rows)
+{
+	struct text value;
+	bool is_empty = false;
+
+	if (!column(s, c->value, &value))
+		return SENT_NO_MEMORY;
 	/* Postfix reads a C string: what follows a NUL does not exist. */
 	value.n = value.n ? strnlen(value.p, value.n) : 0;
 	if (value.n == 0)
-		return true;
-	if (key_columns) {
-		if (!column(s, 0, &key))
-			return false;
-		if (key.n == 0)
-			return true;
-		rows_key(rows, key);
-	}
-	rows_value(rows, value);
-	return true;
+		return SENT;
+
+	enum sent sent = c->key >= 0 ? send_key(s, c, rows, &is_empty) : SENT;
+	if (sent == SENT && !is_empty)
+		rows_value(rows, value);
+	return sent;
 }
 
 /* Run a statement to its end. Only SQLITE_DONE is success. */
-static enum ended run(struct handle *h, sqlite3_stmt *s, int key_columns,
+static enum ended run(struct handle *h, sqlite3_stmt *s, const struct columns *c,
 		      struct rows *rows, struct buf *ret_why)
 {
+	enum sent sent = SENT;
 	int code;
 
-	while ((code = sqlite3_step(s)) == SQLITE_ROW)
-		if (!send_row(s, key_columns, rows)) {
-			code = SQLITE_NOMEM;
-			break;
-		}
+	while (sent == SENT && (code = sqlite3_step(s)) == SQLITE_ROW)
+		sent = send_row(s, c, rows);
+	if (sent == SENT_NO_TIME) {
+		until_refuse(ret_why, c->expiry_name, EXPIRY_FUNCTION, true);
+		return ENDED_TEMP;
+	}
+	if (sent == SENT_NO_MEMORY)
+		code = SQLITE_NOMEM;
 	return code == SQLITE_DONE ? ENDED_DONE : fail(h, code, ret_why);
 }
 
@@ -290,7 +328,7 @@ static enum ended lookup_bound(struct handle *h, struct table *t, struct text ke
 {
 	unsigned opened = h->opened;
 	int code = bind_key(h, t, key);
-	enum ended ended = code == SQLITE_OK ? run(h, t->bound, 0, rows, ret_why) :
+	enum ended ended = code == SQLITE_OK ? run(h, t->bound, &of_lookup, rows, ret_why) :
 					       fail(h, code, ret_why);
 
 	if (opened == h->opened) {
@@ -328,7 +366,7 @@ static enum ended lookup_escaped(struct handle *h, struct table *t, struct text 
 		return ended;
 	/* Should it have a bound form: sqlite has just refused that. */
 	t->is_unbindable = true;
-	ended = run(h, s, 0, rows, ret_why);
+	ended = run(h, s, &of_lookup, rows, ret_why);
 	if (opened == h->opened)
 		sqlite3_finalize(s);
 	return ended;
@@ -365,10 +403,36 @@ static enum ended lookup(void *handle, void *table, struct text key, struct rows
 			  lookup_escaped(h, t, key, rows, ret_why);
 }
 
+/* The key is column 1, the value the next one that does not say when the row ends. */
+static enum ended find_columns(sqlite3_stmt *s, const struct table *t, struct columns *ret,
+			       struct buf *ret_why)
+{
+	int n = sqlite3_column_count(s);
+
+	*ret = (struct columns){ .key = 0, .value = 1, .expiry = -1,
+				 .expiry_name = t->expiry_column };
+	for (int i = 1; t->expiry_column && i < n && ret->expiry < 0; i++) {
+		const char *name = sqlite3_column_name(s, i);
+
+		if (name && strcasecmp(name, t->expiry_column) == 0)
+			ret->expiry = i;
+	}
+	if (ret->expiry == 1)
+		ret->value = 2;
+	if (t->expiry_column && ret->expiry < 0)
+		until_refuse(ret_why, t->expiry_column, EXPIRY_FUNCTION, false);
+	else if (ret->value >= n)
+		buf_str(ret_why, "the query has too few columns");
+	else
+		return ENDED_DONE;
+	return ENDED_TEMP;
+}
+
 static enum ended scan(void *handle, void *table, struct rows *rows, struct buf *ret_why)
 {
 	struct handle *h = handle;
 	struct table *t = table;
+	struct columns columns;
 	unsigned opened;
 	sqlite3_stmt *s;
 
@@ -384,7 +448,9 @@ static enum ended scan(void *handle, void *table, struct rows *rows, struct buf 
 	ended = prepare(h, t->scan_query, 2, &s, ret_why);
 	if (ended != ENDED_DONE)
 		return ended;
-	ended = run(h, s, 1, rows, ret_why);
+	ended = find_columns(s, t, &columns, ret_why);
+	if (ended == ENDED_DONE)
+		ended = run(h, s, &columns, rows, ret_why);
 	if (opened == h->opened)
 		sqlite3_finalize(s);
 	return ended;

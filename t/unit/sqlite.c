@@ -2,6 +2,7 @@
 #define main driver_process
 #include "driver/driver.c"
 #include "driver/sqlite.c"
+#include "driver/until.c"
 #undef main
 
 #include "unit/test.h"
@@ -99,7 +100,7 @@ static bool hear(struct session *s, size_t *taken, struct frame *ret)
 
 /*
  * Everything up to the end of one request, in short: "key k" becomes "k:", values are joined
- * with '|', the end stands behind " ". A NUL is shown as ^.
+ * with '|', "until t" becomes "@t:", the end stands behind " ". A NUL is shown as ^.
  */
 static const char *answer(struct session *s)
 {
@@ -117,12 +118,14 @@ static const char *answer(struct session *s)
 			buf_byte(&text, '|');
 		if (f.verb == FRAME_KEY && text.n)
 			buf_byte(&text, '|');
-		if (f.verb != FRAME_KEY && f.verb != FRAME_VALUE)
+		if (f.verb == FRAME_UNTIL)
+			buf_byte(&text, '@');
+		else if (f.verb != FRAME_KEY && f.verb != FRAME_VALUE)
 			buf_printf(&text, " %s ", frame_verb_name(f.verb));
 		buf_text(&text, f.args[f.verb == FRAME_HELLO]);
-		if (f.verb == FRAME_KEY)
+		if (f.verb == FRAME_KEY || f.verb == FRAME_UNTIL)
 			buf_byte(&text, ':');
-	} while (f.verb == FRAME_KEY || f.verb == FRAME_VALUE);
+	} while (f.verb == FRAME_KEY || f.verb == FRAME_VALUE || f.verb == FRAME_UNTIL);
 	buf_drop(&heard, taken);
 	for (size_t i = 0; i < text.n; i++)
 		if (text.p[i] == '\0')
@@ -555,6 +558,55 @@ static void a_scan_brings_keys_and_values(void **state)
 	assert_int_equal(hang_up(&s), 0);
 }
 
+/* expiry_column is no value, wherever it stands, and never a guess. */
+static void rows_say_when_they_end(void **state)
+{
+	static const char missing[] = " temp expiry_column ends is not in the result of scan_query: "
+				      "select strftime('%s', ends) AS ends";
+	static const char no_time[] = "expiry_column ends holds no Unix seconds: "
+				      "select strftime('%s', ends) AS ends";
+	static const struct { const char *columns, *want; } cases[] = {
+		{ "k, v, 1700000000 AS ends", "a:@1700000000:1|b:@1700000000:2 done 2" },
+		{ "k, 1700000000 AS Ends, v", "a:@1700000000:1|b:@1700000000:2 done 2" },
+		{ "k, v, 0 AS ends", "a:1|b:2 done 2" },
+		{ "k, v, NULL AS ends", "a:1|b:2 done 2" },
+		{ "k, v, '' AS ends", "a:1|b:2 done 2" },
+		{ "k, v, strftime('%s', '2030-01-01 00:00:00') AS ends",
+		  "a:@1893456000:1|b:@1893456000:2 done 2" },
+		{ "k, v, nullif(1700000000 * (v = 2), 0) AS ends", "a:1|b:@1700000000:2 done 2" },
+		{ "'k', v, 1700000000 + v AS ends", "k:@1700000001:1@1700000002:2 done 2" },
+		{ "'k', v, 1700000000 * (v = 1) AS ends", "k:@1700000000:1@0:2 done 2" },
+		{ "'k', v, 1700000000.75 AS ends", "k:@1700000000:1|2 done 2" },
+		{ "k, v", missing },
+		{ "ends, v FROM (SELECT 1 AS ends, 2 AS v)--", missing },
+		{ "k, 1700000000 AS ends", " temp the query has too few columns" },
+	};
+	struct session s = launch_for("main");
+	char message[300], want[200];
+	(void)state;
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		snprintf(message, sizeof message, "table 1 scan_query SELECT %s FROM (SELECT 'a' AS k,"
+			 " 1 AS v UNION ALL SELECT 'b', 2)", cases[i].columns);
+		say(&s, message);
+		say(&s, "table 1 expiry_column ends");
+		check_said(&s, "scan 1", cases[i].want);
+		say(&s, "forget 1");
+	}
+	static const char *const dates[] = { "2030-01-01", "20300101", "-1", "1893456000000", "soon" };
+	for (size_t i = 0; i < sizeof dates / sizeof *dates; i++) {
+		snprintf(message, sizeof message, "table 1 scan_query SELECT 'a', 1, 0 AS ends UNION ALL"
+			 " SELECT 'b', 2, '%s' UNION ALL SELECT 'c', 3, 0", dates[i]);
+		snprintf(want, sizeof want, "a:1 temp %s", no_time);
+		say(&s, message);
+		say(&s, "table 1 expiry_column ends");
+		check_said(&s, "scan 1", want);
+		check_said(&s, "scan 1", want);
+		say(&s, "forget 1");
+	}
+	assert_int_equal(hang_up(&s), 0);
+}
+
 static void what_no_message_can_hold_is_unusable_not_absent(void **state)
 {
 	struct session s = launch_for("main");
@@ -757,6 +809,7 @@ int main(void)
 		cmocka_unit_test(what_fails_is_temp_and_what_follows_works),
 		cmocka_unit_test(reasons_are_one_short_line),
 		cmocka_unit_test(a_scan_brings_keys_and_values),
+		cmocka_unit_test(rows_say_when_they_end),
 		cmocka_unit_test(what_no_message_can_hold_is_unusable_not_absent),
 		cmocka_unit_test(a_large_scan_arrives_whole),
 		cmocka_unit_test(a_driver_whose_server_has_gone_ends_quietly),
