@@ -16,7 +16,10 @@ struct domain_list;
  * Source: Postfix src/util/match_list.c, src/global/db_common.c; postfix-tables.md 6.
  */
 struct domain_list *domain_list_new(struct text list, struct buf *ret_why);
-void domain_list_free(struct domain_list *list);
+void domain_list_free(struct domain_list *list);	/* drops one reference; NULL is fine */
+
+/* One more reference, for another thread; the parser's is the first. `list`; NULL is fine. */
+struct domain_list *domain_list_ref(struct domain_list *list);
 
 /*
  * May `key`, folded, be looked up? False for keys without '@', with an empty local

@@ -5,6 +5,7 @@
 #include "base/fold.h"
 #include "base/must.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #define FILE_BYTES_MAX ((size_t)64 << 20)
@@ -21,6 +22,7 @@ struct item {
 struct domain_list {
 	struct item *items;	/* first as they come, then sorted by name and unique */
 	size_t n, cap;
+	atomic_uint refs;	/* all that changes once it is parsed */
 };
 
 static int compare_names(const void *a, const void *b)
@@ -179,6 +181,7 @@ struct domain_list *domain_list_new(struct text list, struct buf *ret_why)
 {
 	struct domain_list *l = must_calloc(1, sizeof *l);
 
+	l->refs = 1;
 	if (add_list(l, list, true, 0, ret_why)) {
 		settle(l);
 		return l;
@@ -187,9 +190,16 @@ struct domain_list *domain_list_new(struct text list, struct buf *ret_why)
 	return NULL;
 }
 
+struct domain_list *domain_list_ref(struct domain_list *list)
+{
+	if (list)
+		atomic_fetch_add_explicit(&list->refs, 1, memory_order_relaxed);
+	return list;
+}
+
 void domain_list_free(struct domain_list *list)
 {
-	if (!list)
+	if (!list || atomic_fetch_sub_explicit(&list->refs, 1, memory_order_acq_rel) > 1)
 		return;
 	for (size_t i = 0; i < list->n; i++)
 		free(list->items[i].name);
