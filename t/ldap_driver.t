@@ -161,7 +161,7 @@ def check_referrals(server, other):
         with driver(server, chase_referrals=chases) as d:
             same(d.lookup("1", "far@x"), values, "chase_referrals = %s" % chases)
             same(d.lookup("1", "u1@x"), ["u1@x"], "and what is here")
-            same(d.lookup("1", "nobody@x"), [], "and a miss")
+            same(d.lookup("1", "nobody@x"), "temp" if chases else [], "a miss is in doubt then")
             reply = d.ask("scan", "1")
             same(reply.end, "temp", "a scan follows nothing")
             like(reply.text, "on another server", "... and says so")
@@ -171,7 +171,7 @@ def check_referrals(server, other):
             same(d.lookup("1", "far@x"), values, "the other one is away, %s" % chases)
     other.start()
     other.modify("dn: cn=far,%s\nchangetype: delete\n\ndn: %s\nchangetype: delete\n" % (base, base))
-    with driver(server, chase_referrals=True) as d:
+    with driver(server, chase_referrals=True, environment=LEAKY) as d:      # libldap leaks
         d.say("table 2 search_base %s" % SUFFIX.replace("example", "%1"))
         d.say("table 2 query_filter (mail=%s)")
         same([d.lookup(i, "far@example") for i in "12"], ["temp"] * 2, "it knows nothing of it")

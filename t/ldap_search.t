@@ -7,22 +7,13 @@ import sys
 
 sys.path.insert(0, "t/lib")
 from harness import *
-import ldap_stub
 from driver import Driver
-from ldap_stub import REFERENCE, SEARCH_DONE, Stub, ber, entry, result
+from ldap_stub import REFERENCE, SEARCH_DONE, Raw, Stub, ber, entry, result
 from slapd import ACL, SUFFIX, Slapd
 
 INTERMEDIATE = 0x79
 DONE = result(SEARCH_DONE)
 PAGED = "1.2.840.113556.1.4.319"
-
-
-class Raw(bytes):
-    """A response that is no message."""
-
-
-wrapped = ldap_stub.message
-ldap_stub.message = lambda id, r: r if isinstance(r, Raw) else wrapped(id, r)
 
 
 def table(**settings):

@@ -12,28 +12,16 @@ import time
 
 sys.path.insert(0, "t/lib")
 from faultproxy import FaultProxy
+from faults import *
 from harness import *
 from mariadb import MariaDB
 
-ROWS = 600
-PAD = "x" * 200     # a scan is about 140 kB, more than a driver keeps to itself
-MIDST = 100000      # bytes; when a part of it has got through
-DEADLINE = 1        # seconds; of the maps
-KNOWN = {"user%d@d.example" % i: "OK box%d-%s" % (i, PAD) for i in range(1, ROWS + 1)}
-HIT, MISSING = "user1@d.example", "nobody@d.example"
-KINDS = "demand", "ask", "trust"
-MID_SCAN = r"refresh_failed .*rows=[1-9]\d+ why="    # a part of it had been sent to the server
+MIDST = 100000      # bytes; when a part of a scan has got through
 
 
-def maps(name):
-    """One table three times: looked up, mirrored and asked for the rest, mirrored and trusted."""
-    table = {"source": name, "search": "exact", "deadline": "%ds" % DEADLINE, "ttl": "1h",
-             "negative_ttl": "0", "query": "SELECT goto FROM %s WHERE address='%%s'" % name}
-    # What guards against scans that were cut short is off: none must ever get so far.
-    mirror = dict(table, mode="mirror", refresh="2s", min_entries=0, max_shrink=100,
-                  scan_query="SELECT address, goto FROM %s" % name)
-    return {name + "_demand": table, name + "_ask": dict(mirror, max_age="4s"),
-            name + "_trust": dict(mirror, on_miss="notfound", max_age="1h")}
+def mysql_maps(name):
+    return maps(name, {"query": "SELECT goto FROM %s WHERE address='%%s'" % name},
+                {"refresh": "2s", "scan_query": "SELECT address, goto FROM %s" % name}, "4s")
 
 
 def source(name, hosts, **settings):
@@ -58,140 +46,10 @@ def schema(name):
         GRANT SELECT ON mail.%s TO %s""" % (name, name, PAD, ROWS, view(name), name, name, name)
 
 
-class Fault:
-    """
-    `begin` and `end` it. `saw` is what the log says of it. `stops` is what does not work
-    meanwhile: "all", "scans", or "nothing". Lookups may fail in each, but for a moment only.
-    """
-
-    def __init__(self, begin, end, saw, stops="all", provoke=lambda: None, **settings):
-        self.begin, self.end, self.saw, self.stops = begin, end, saw, stops
-        self.provoke, self.settings = provoke, settings
-
-
-class Case:
-    """One source with its maps; every reply is judged."""
-
-    def __init__(self, server, db, name):
-        self.server, self.db, self.name = server, db, name
-        self.cold, self.late = HIT, 0   # a key that exists and that was not asked for yet
-        self.wrong = []
-
-    def note(self, *what):
-        self.wrong.append(" ".join(map(str, what)))
-
-    def ask(self, kind, key, *allowed):
-        """Ask once. The truth is always right, and TEMP, unless `allowed` says otherwise."""
-        truth = KNOWN.get(key, "NOTFOUND ")
-        begin = time.monotonic()
-        reply = self.server.ask(self.name + "_" + kind, key) or "EOF"
-        took = time.monotonic() - begin
-        if reply != truth and not reply.startswith("TEMP ") or \
-                allowed and not reply.startswith(allowed):
-            self.note(kind, key, "is told", reply)
-        if took > DEADLINE + 3 * SLOW:
-            self.note(kind, key, "waits for", took)
-        return reply
-
-    def becomes(self, kind, key, want, seconds=20):
-        return wait_for(lambda: self.ask(kind, key).startswith(want) or time.sleep(0.03), seconds)
-
-    def log(self, since):
-        is_ours = re.compile(r"(source|map)=%s(_\w+)?( |$)" % self.name)
-        return "\n".join(filter(is_ours.search, self.server.log()[since:].splitlines()))
-
-    def is_seen(self, fault, since):
-        log = self.log(since)
-        failed = [re.search("refresh_failed map=%s_%s " % (self.name, m), log) for m in KINDS[1:]]
-        return re.search(fault.saw, log) and (fault.stops == "nothing" or all(failed))
-
-    def ask_until(self, ask, is_over, seconds=30):
-        """
-        Ask often at first, then seldom: too many replies of one kind crowd other events, whose
-        turn in the log they may share, out of it.
-        """
-        begin, rounds = time.monotonic(), 0
-
-        def step():
-            nonlocal rounds
-            if time.monotonic() - begin >= (0.05 * rounds if rounds < 4 else 2.5 * (rounds - 3)):
-                ask()
-                rounds += 1
-            return is_over()
-        return wait_for(step, seconds)
-
-    def judge(self, why):
-        ok(not self.wrong, "%s: %s" % (self.name, why), self.wrong[:8])
-        self.wrong = []
-
-    def check_empty(self, fault):
-        """The fault was there first."""
-        def ask():
-            for kind in KINDS if fault.stops == "all" else KINDS[1:]:
-                for key in HIT, MISSING:
-                    self.ask(kind, key, "TEMP ")
-
-        def is_over():
-            fault.provoke()
-            time.sleep(0.05)
-            return self.is_seen(fault, 0)
-        if fault.stops == "nothing":
-            return self.check_works(" from the start")
-        ok(self.ask_until(ask, is_over), self.name + ": the log says what is wrong", self.log(0))
-        self.judge("while nothing is known, all is TEMP")
-
-    def check_during(self, fault, since):
-        stale = fault.stops != "all"    # is the copy? It will be, unless lookups help it out
-
-        def ask():
-            nonlocal stale
-            for kind in KINDS:
-                self.ask(kind, HIT, "OK ")
-            self.ask("ask", self.cold, "OK ")
-            self.ask("trust", MISSING, "NOTFOUND ")
-            for key in self.cold, MISSING:
-                self.ask("demand", key, *["TEMP "] if fault.stops == "all" else [])
-            stale = stale or self.ask("ask", MISSING).startswith("TEMP ")
-
-        def is_over():
-            fault.provoke()
-            time.sleep(0.05)
-            return stale and self.is_seen(fault, since)
-        ok(self.ask_until(ask, is_over), self.name + ": the log says it again", self.log(since))
-        self.judge("known is known, absent by a fresh copy is absent, the rest is TEMP")
-        if fault.stops != "all":
-            ok(self.becomes("demand", self.cold, "OK ") and
-               self.becomes("demand", MISSING, "NOTFOUND ") and
-               self.becomes("ask", MISSING, "NOTFOUND "), self.name + ": lookups go on")
-        if fault.stops == "nothing":
-            self.check_works(" meanwhile")
-
-    def check_works(self, when=""):
-        """The whole table is there, by lookups and by a scan that begins now."""
-        self.late += 1
-        late = "late%d@d.example" % self.late
-        self.db.sql("SET STATEMENT max_statement_time = 0 FOR INSERT INTO t_%s"
-                    " VALUES ('%s', 'late')" % (self.name, late), "mail")
-        same(self.server.wait_for_reply(self.name + "_trust", late, "^OK", 30), "OK late",
-             "%s: scans work%s" % (self.name, when))
-        for kind in KINDS:
-            for key, want in (HIT, "OK "), (self.cold, "OK "), (MISSING, "NOTFOUND "):
-                if not self.becomes(kind, key, want):
-                    self.note(kind, key, "is", self.ask(kind, key))
-        self.cold = "user%d@d.example" % (self.late + 100)
-        for e in self.server.events("refreshed", source=self.name):
-            if not ROWS <= int(e["entries"]) <= ROWS + self.late:
-                self.note("a scan of", e["entries"], "rows was believed")
-        self.judge("all is well" + when)
-
-    def suffer(self, fault):
-        since = len(self.server.log())
-        fault.begin()
-        try:
-            self.check_during(fault, since)
-        finally:
-            fault.end()
-        self.check_works(" afterwards")
+def case(server, db, name, fault):
+    return Case(server, name, fault, lambda key: db.sql(
+        "SET STATEMENT max_statement_time = 0 FOR INSERT INTO t_%s VALUES ('%s', 'late')" %
+        (name, key), "mail"))
 
 
 # --- the network, one table, one user ------------------------------------------------------------
@@ -266,6 +124,8 @@ def table_faults(db):
         "slow_lookup": ({"rest": "UNION ALL SELECT SLEEP(5), ''"}, "max_statement_time", "all", {}),
         "slow_scan": (slow_scan, MID_SCAN + ".*max_statement_time", "scans",
                       {"scan_timeout": "4s", "scan_idle": "10s"}),
+        # Each row is progress, though it takes longer than scan_idle to have some to send.
+        "steady_scan": (slow_scan, "", "nothing", {}),
         "error_scan": (broken, MID_SCAN + ".*more than 1 row", "scans", {}),
         "killed_scan": (slow_scan, MID_SCAN + ".*(Lost|killed)", "scans", patient),
         "killed_query": (slow_scan, MID_SCAN + ".*interrupted", "scans", patient),
@@ -274,7 +134,7 @@ def table_faults(db):
         what = {"killed_scan": "CONNECTION", "killed_query": "QUERY"}.get(name)
         yield name, Fault(lambda n=name, c=change: db.sql(view(n, **c), "mail"),
                           lambda n=name: db.sql(view(n), "mail"), saw, stops,
-                          (lambda n=name, w=what: kill(db, w, n)) if what else lambda: None,
+                          provoke=(lambda n=name, w=what: kill(db, w, n)) if what else lambda: 0,
                           **settings)
     yield "no_table", Fault(lambda: db.sql("DROP VIEW no_table", "mail"),
                             lambda: db.sql(view("no_table"), "mail"), "doesn't exist")
@@ -288,18 +148,11 @@ def check_faults(db):
     server = Server(threads=1)
     for name, fault in faults.items():
         db.sql(schema(name), "mail")
-        server.sources.append(source(name, **{"hosts": "unix:" + db.socket, **fault.settings}))
-        server.maps.update(maps(name))
+        server.sources.append(source(name, **{"hosts": "unix:" + db.socket, **fault.source}))
+        server.maps.update(mysql_maps(name))
         fault.begin()
-
-    def run(name):
-        case, fault = Case(server, db, name), faults[name]
-        case.check_empty(fault)
-        fault.end()
-        case.check_works()
-        case.suffer(fault)
-    with server:
-        in_parallel(run, faults)
+    with server, Watch(server):
+        in_parallel(lambda name: case(server, db, name, faults[name]).live(), faults)
 
 
 # --- a whole server -------------------------------------------------------------------------------
@@ -347,17 +200,16 @@ def check_server(db):
         "restricted": Fault(lambda: restrict(db, 1, 2, 0.000001),
                             lambda: restrict(db, 0, "DEFAULT", 0), "refreshed", "nothing"),
     }
-    server = Server(maps=maps("db"), sources=[source("db", "inet:127.0.0.1:%d" % db.port)])
-    case = Case(server, db, "db")
+    server = Server(maps=mysql_maps("db"), sources=[source("db", "inet:127.0.0.1:%d" % db.port)])
     try:
         stop()
-        with server:
-            case.check_empty(faults["stopped"])
+        with server, Watch(server), case(server, db, "db", faults["stopped"]) as whole:
+            whole.check_empty()
             go()
-            case.check_works()
-            for name, fault in faults.items():
+            whole.check_works()
+            for name, whole.fault in faults.items():
                 note(name)
-                case.suffer(fault)
+                whole.suffer()
     finally:
         go()
 

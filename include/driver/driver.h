@@ -58,7 +58,8 @@ void driver_info(const char *name, const char *value);
 
 /*
  * A scan goes on though there are no rows to send; else the server takes us for dead after
- * scan_idle. May be called for every little step: it is sent every now and then.
+ * scan_idle. May be called for every little step: it is sent every now and then. Each
+ * rows_key() says it, too.
  */
 void driver_alive(void);
 

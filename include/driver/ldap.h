@@ -28,7 +28,6 @@ struct session {
 	LDAP *ld;			/* NULL: not connected */
 	struct host *host;		/* whose it is, or was last; or NULL */
 	bool is_new;			/* made for the current request */
-	bool has_unfollowed;		/* a referral of the current search led nowhere */
 	unsigned opened;		/* so many connections: the number of this one */
 	uint64_t used;			/* when the last request ended */
 	struct watchdog *watchdog;	/* breaks calls of the library that hang */
@@ -115,6 +114,13 @@ struct search_result {
 struct search_result search_run(struct session *s, const struct search *what,
 				struct buf *ret_why);
 
+/*
+ * Read one entry, if the filter finds it, into `*ret`, which is NULL before and may be so
+ * afterwards, for entry_free(). LDAP_SUCCESS, or as search_run().
+ */
+int search_entry(struct session *s, const char *dn, const char *filter, char **attributes,
+		 struct entry **ret, struct buf *ret_why);
+
 /* --- ldap_values.c: what entries are worth, by the rules of ldap_table(5) ------------------ */
 
 /* The settings of a table, ready for use. */
@@ -171,7 +177,8 @@ int values_walk(const struct table *t, const struct entries *entries,
 /*
  * Once, on an open session. As session_failed() for what goes wrong. A base that is not there
  * is a key that is not there when the key is part of it, as in Postfix, but not when that
- * is missing which is the same for all keys: postfix-tables.md 8.
+ * is missing which is the same for all keys, or all that the server should have:
+ * postfix-tables.md 8. Nothing where referrals were followed is ENDED_TEMP.
  */
 enum ended ldap_lookup(struct session *s, struct table *t, struct text key,
 		       struct rows *rows, struct buf *ret_why);

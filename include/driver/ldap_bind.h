@@ -28,8 +28,8 @@ enum bound connection_bind(struct session *s, const struct addresses *addresses,
 			   struct buf *ret_why);
 
 /*
- * Follow referrals, for lookups of a source that is to; what cannot be followed is noted in
- * `has_unfollowed`. Never for scans: the library would read one page of each other server.
+ * Follow referrals, for lookups of a source that is to. Never for scans: of the pages of other
+ * servers the library knows nothing.
  */
 void connection_set_referrals(struct session *s);
 

@@ -36,6 +36,16 @@ bool entry_keys_find(const struct entry *e, struct key_rule *rules, size_t n_rul
 		     struct entry_keys *ret);
 void entry_keys_done(struct entry_keys *keys);
 
+/* A set of hashes. All zeroes is empty; freed with marks_done(). */
+struct marks {
+	uint64_t *slots;	/* 0: free */
+	size_t n, n_slots;	/* a power of two, or 0 */
+};
+
+/* False: it was there already. */
+bool marks_add(struct marks *m, uint64_t hash);
+void marks_done(struct marks *m);
+
 /*
  * When the values of `e` end, by its attribute of that name: Unix seconds, or a
  * GeneralizedTime (RFC 4517 3.3.13); 0: never, as there is none. False: something else.

@@ -10,10 +10,21 @@
  */
 bool dn_is_within(const char *dn, const char *base);
 
-/*
- * Read the root DSE with its namingContexts (RFC 4512 5.1) into `*ret`, which is NULL before
- * and may be so afterwards, for entry_free(). LDAP_SUCCESS, or as search_run().
- */
+/* The root DSE with its namingContexts (RFC 4512 5.1), as search_entry(). */
 int suffixes_read(struct session *s, struct entry **ret, struct buf *ret_why);
+
+/* The top entry of one part with its contextCSN (draft-chu-ldap-csn), as search_entry(). */
+int suffix_read_csn(struct session *s, const char *suffix, struct entry **ret,
+		    struct buf *ret_why);
+
+/*
+ * Of two lists of contextCSN, divided by blanks: the least entryCSN that any change between them
+ * may have. Each value is the last change by one server (its third part), so that those which
+ * are in both do not count. Empty: nobody can tell, as there is a new server, or no CSN.
+ */
+struct text csn_of_first_change(struct text before, struct text after);
+
+/* The base of scans, which is the same for all keys. False with a reason: it is not. */
+bool base_expand(const struct table *t, struct buf *ret, struct buf *ret_why);
 
 #endif

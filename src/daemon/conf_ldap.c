@@ -48,7 +48,8 @@ static const struct option_row ldap_source_rows[] = {
 	  .computed = "of the system", .help = "whose certificates are believed" },
 	{ "tls_ca_cert_dir", OPTION_PATH, .flags = OPTION_POSTFIX | OPTION_TUNING,
 	  .help = "the same, as a directory" },
-	{ "tls_cert", OPTION_PATH, .flags = OPTION_POSTFIX | OPTION_TUNING,
+	/* With EXTERNAL it says who we are, and so what we may see. */
+	{ "tls_cert", OPTION_PATH, .flags = OPTION_POSTFIX,
 	  .help = "our certificate" },
 	{ "tls_key", OPTION_PATH, .flags = OPTION_POSTFIX | OPTION_TUNING,
 	  .help = "its key" },

@@ -56,6 +56,9 @@ struct fact {
 static struct fact *facts;
 static size_t n_facts;
 
+/* When the server spoke to us, or heard of us, last; msec. */
+static uint64_t heard_of;
+
 struct peer {
 	const struct driver *driver;
 	struct settings source;
@@ -144,6 +147,7 @@ bool rows_undo(struct rows *rows)
 
 void rows_key(struct rows *rows, struct text key)
 {
+	driver_alive();	/* it may take long to have so many rows that they are worth sending */
 	if (rows->has_key && text_eq(key, buf_view(&rows->key)))
 		return;
 	buf_clear(&rows->key);
@@ -211,13 +215,12 @@ void driver_info(const char *name, const char *value)
 
 void driver_alive(void)
 {
-	static uint64_t said;
 	uint64_t now = clock_msec();
 	struct buf out = { 0 };
 
-	if (now - said < ALIVE_MSEC)
+	if (now - heard_of < ALIVE_MSEC)
 		return;
-	said = now;
+	heard_of = now;
 	frame_add(&out, FRAME_INFO, TEXT("alive"), TEXT("1"), none);
 	flush(&out);
 	buf_done(&out);
@@ -331,6 +334,7 @@ static void request(struct peer *p, const struct frame *f)
 	struct buf why = { 0 };
 	void *table = f->verb == FRAME_PING ? NULL : use_table(p, f->args[0], &why);
 
+	heard_of = clock_msec();
 	rows_begin(&p->rows);
 	if (f->verb == FRAME_PING)
 		ended = p->driver->ping(p->handle, &why);

@@ -66,31 +66,11 @@ static void set_options(struct session *s)
 		ldap_set_option(s->ld, LDAP_OPT_NETWORK_TIMEOUT, &connect);
 }
 
-/*
- * The next URL of a referral, of which the last one failed. The library takes a search for
- * complete when there is none. Source: libldap's request.c, ldap_int_nextref().
- */
-static int next_url(LDAP *ld, char ***urls, int *i, void *ctx)
-{
-	struct session *s = ctx;
-	(void)ld;
-
-	do
-		++*i;
-	while ((*urls)[*i] && !ldap_is_ldap_url((*urls)[*i]));
-	if ((*urls)[*i])
-		return 0;
-	s->has_unfollowed = true;
-	*i = -1;
-	return 0;
-}
-
 void connection_set_referrals(struct session *s)
 {
 	bool follows = s->purpose == FOR_LOOKUPS && is_true(s, "chase_referrals", "false");
 
 	ldap_set_option(s->ld, LDAP_OPT_REFERRALS, follows ? LDAP_OPT_ON : LDAP_OPT_OFF);
-	ldap_set_nextref_proc(s->ld, next_url, s);
 }
 
 /* --- TLS -------------------------------------------------------------------------- */

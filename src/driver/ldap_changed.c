@@ -21,18 +21,6 @@
 /* Two changes may carry the same second; clocks may differ by a little. */
 #define SETTLED_SECONDS 60
 
-/* The fixed search_base of a table: templates without expansions are expanded, too. */
-static bool get_base(const struct table *t, struct buf *ret, struct buf *ret_why)
-{
-	const struct text any = TEXT("a@a");
-
-	if (!t->is_base_dynamic && t->search_base &&
-	    template_expand(t->search_base, any, any, NULL, NULL, ret))
-		return true;
-	buf_str(ret_why, "change_check: search_base is not the same for all keys");
-	return false;
-}
-
 /* --- contextCSN ------------------------------------------------------------------- */
 
 static int by_text(const void *a, const void *b)
@@ -46,20 +34,13 @@ static int by_text(const void *a, const void *b)
 static enum ended add_context(struct session *s, const char *suffix, bool is_needed,
 			      struct rows *rows, struct buf *ret_why)
 {
-	static char name[] = "contextCSN", *attributes[] = { name, NULL };
 	struct entry *e = NULL;
-	const struct search what = {
-		.base = suffix, .scope = LDAP_SCOPE_BASE, .filter = "(objectClass=*)",
-		.attributes = attributes, .on_entry = entry_take, .ctx = &e,
-	};
-	struct search_result result = search_run(s, &what, ret_why);
-	const struct attribute *csn = e ? entry_find(e, name) : NULL;
+	int code = suffix_read_csn(s, suffix, &e, ret_why);
+	const struct attribute *csn = e ? entry_find(e, "contextCSN") : NULL;
 	enum ended ended = ENDED_DONE;
 
-	free(result.matched);
-	if (result.code != LDAP_SUCCESS &&
-	    (is_needed || result.code != LDAP_NO_SUCH_OBJECT)) {
-		ended = session_failed(s, result.code, "search", ret_why);
+	if (code != LDAP_SUCCESS && (is_needed || code != LDAP_NO_SUCH_OBJECT)) {
+		ended = session_failed(s, code, "search", ret_why);
 	} else if (csn && csn->n) {
 		qsort(csn->values, csn->n, sizeof *csn->values, by_text);
 		rows_value(rows, text_of(suffix));
@@ -222,7 +203,7 @@ enum ended ldap_changed(struct session *s, struct table *t, struct rows *rows,
 	struct buf base = { 0 };
 	enum ended ended = ENDED_TEMP;
 
-	if (get_base(t, &base, ret_why))
+	if (base_expand(t, &base, ret_why))
 		ended = (strcmp(t->change_check, "contextCSN") == 0 ? contexts : timestamps)
 			(s, t, buf_cstr(&base), rows, ret_why);
 	buf_done(&base);

@@ -155,6 +155,48 @@ void entry_keys_done(struct entry_keys *keys)
 	*keys = (struct entry_keys){ 0 };
 }
 
+/* --- marks -------------------------------------------------------------------------- */
+
+static bool place(struct marks *m, uint64_t hash)
+{
+	size_t i = hash & (m->n_slots - 1);
+
+	while (m->slots[i] && m->slots[i] != hash)
+		i = (i + 1) & (m->n_slots - 1);
+	if (m->slots[i])
+		return false;
+	m->slots[i] = hash;
+	return true;
+}
+
+static void grow(struct marks *m)
+{
+	struct marks old = *m;
+
+	m->n_slots = old.n_slots ? old.n_slots * 2 : 1024;
+	m->slots = must_calloc(m->n_slots, sizeof *m->slots);
+	for (size_t i = 0; i < old.n_slots; i++)
+		if (old.slots[i])
+			place(m, old.slots[i]);
+	free(old.slots);
+}
+
+bool marks_add(struct marks *m, uint64_t hash)
+{
+	if (m->n * 2 >= m->n_slots)
+		grow(m);
+	if (!place(m, hash ? hash : 1))
+		return false;
+	m->n++;
+	return true;
+}
+
+void marks_done(struct marks *m)
+{
+	free(m->slots);
+	*m = (struct marks){ 0 };
+}
+
 /* --- expiry ----------------------------------------------------------------------- */
 
 /* Take `n` digits off the front of `t`. */

@@ -22,6 +22,9 @@ struct lookup {
 	struct found *all;		/* the newest first; they live as long as the lookup */
 	size_t bytes;
 	bool is_search_failed;		/* not a rule of ours */
+	bool has_references;		/* part of a search is elsewhere */
+	struct rows *rows;
+	size_t n_values;
 	struct buf why;
 };
 
@@ -57,6 +60,7 @@ static int search(struct lookup *l, const char *base, int scope, const char *fil
 	l->all = f;
 	result = search_run(l->s, &what, &l->why);
 	*ret = &f->entries;
+	l->has_references = l->has_references || result.has_references;
 	if (result.code == LDAP_USER_CANCELLED)
 		buf_printf(&l->why, "more than %zu MiB of entries: ", LOOKUP_BYTES_MAX >> 20);
 	if (ret_matched)
@@ -124,9 +128,9 @@ static char *fixed_base(const char *template)
 }
 
 /*
- * What must be there for `base` to be missing because of its key: the fixed part, or the top of
- * that part of the tree which is the server's, whichever is longer. `*ret_may_lack`: it need not
- * be, as it is above all that the server has.
+ * What must be there for `base` to be missing because of its key: the fixed part, or the top
+ * of that part of the tree which is the server's, whichever is longer. `*ret_may_lack`: it need
+ * not be, as it is above all that the server has.
  */
 static int find_top(struct lookup *l, const char *base, const char *fixed, char **ret_top,
 		    bool *ret_may_lack)
@@ -155,8 +159,8 @@ static int find_top(struct lookup *l, const char *base, const char *fixed, char 
 /*
  * To Postfix, a base that is made of the key and not there is a key that is not there; it
  * regrets that it cannot see mistakes then. Those in the part of the base that is the same for
- * all keys can be seen, and a replica that is still empty: what has gone, or is hidden from us,
- * is not about this key.
+ * all keys can be seen, and a replica that is still empty: what has gone, or is hidden from
+ * us, is not about this key.
  */
 static enum ended base_missing(struct lookup *l, const char *base, const char *fixed,
 			       const char *matched, struct buf *ret_why)
@@ -206,11 +210,24 @@ static enum ended no_such_object(struct lookup *l, const char *base, const char 
 
 static void give(void *ctx, struct text value)
 {
-	rows_value(ctx, value);
+	struct lookup *l = ctx;
+
+	rows_value(l->rows, value);
+	l->n_values++;
+}
+
+/*
+ * The library follows references, but passes over servers that it cannot reach, and whether it
+ * tells of their errors depends on whose answer comes first. Nothing may be nothing, or that.
+ */
+static bool may_have_missed(const struct lookup *l)
+{
+	return l->has_references && l->n_values == 0 &&
+	       strcmp(setting_get(l->s->source, "chase_referrals", "false"), "true") == 0;
 }
 
 static enum ended look_up(struct lookup *l, const char *base, const char *filter,
-			  struct rows *rows, struct buf *ret_why)
+			  struct buf *ret_why)
 {
 	const struct fetcher fetcher = { fetch, l };
 	const struct entries *found;
@@ -219,7 +236,7 @@ static enum ended look_up(struct lookup *l, const char *base, const char *filter
 	enum ended ended = ENDED_DONE;
 
 	if (code == LDAP_SUCCESS) {
-		code = values_walk(l->t, found, &fetcher, give, rows, ret_why);
+		code = values_walk(l->t, found, &fetcher, give, l, ret_why);
 		if (code != LDAP_SUCCESS)
 			ended = l->is_search_failed ? failed(l, code, ret_why) : ENDED_TEMP;
 	} else if (code == LDAP_NO_SUCH_OBJECT) {
@@ -228,20 +245,24 @@ static enum ended look_up(struct lookup *l, const char *base, const char *filter
 		ended = failed(l, code, ret_why);
 	}
 	free(matched);
-	return ended;
+	if (ended != ENDED_DONE || !may_have_missed(l))
+		return ended;
+	buf_str(ret_why, "nothing here, and it is not certain that the servers to which this one "
+		"refers were asked");
+	return ENDED_TEMP;
 }
 
 enum ended ldap_lookup(struct session *s, struct table *t, struct text key,
 		       struct rows *rows, struct buf *ret_why)
 {
-	struct lookup l = { .s = s, .t = t };
+	struct lookup l = { .s = s, .t = t, .rows = rows };
 	struct buf base = { 0 }, filter = { 0 };
 	enum ended ended = ENDED_TEMP;
 
 	if (!text_chr(key, '\0') &&
 	    template_expand(t->search_base, key, key, ldap_quote_dn, NULL, &base) &&
 	    template_expand(t->query_filter, key, key, ldap_quote_filter, NULL, &filter))
-		ended = look_up(&l, buf_cstr(&base), buf_cstr(&filter), rows, ret_why);
+		ended = look_up(&l, buf_cstr(&base), buf_cstr(&filter), ret_why);
 	else
 		buf_str(ret_why, "the query cannot be asked for such a key");
 	lookup_done(&l);

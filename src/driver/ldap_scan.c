@@ -6,6 +6,7 @@
 #include "driver/ldap_entry.h"
 #include "driver/ldap_suffix.h"
 
+#include "base/hash.h"
 #include "base/must.h"
 
 #include <stdlib.h>
@@ -34,6 +35,11 @@ struct scan {
 	bool is_refused;		/* not by the search itself; `why` says why ... */
 	enum ended refused;		/* ... and this is the end */
 	struct collection *collection;	/* NULL: rows go out as entries come in */
+
+	size_t n_entries;		/* that came */
+	bool is_catching_up;		/* with what changed while pages were read */
+	bool keeps_marks;
+	struct marks marks;		/* of the rows that have gone out */
 };
 
 /* --- how keys are compared -------------------------------------------------------- */
@@ -122,25 +128,12 @@ static void prepare_attributes(struct scan *c)
 	c->attributes[n + n_keys] = (char *)c->expiry;
 }
 
-static bool prepare_base(struct scan *c)
-{
-	const struct text any = TEXT("a@a");
-
-	if (c->t->is_base_dynamic)
-		buf_str(c->why, "no scan: search_base holds an expansion");
-	else if (!c->t->search_base)
-		buf_str(c->why, "no scan: search_base is not set");
-	else
-		return template_expand(c->t->search_base, any, any, NULL, NULL, &c->base);
-	return false;
-}
-
 static enum ended prepare(struct scan *c)
 {
 	const char *expiry = setting_get(c->t->settings, "expiry_attribute", "");
 	enum ended ended;
 
-	if (!prepare_base(c))
+	if (!base_expand(c->t, &c->base, c->why))
 		return ENDED_TEMP;
 	ended = prepare_rules(c);
 	if (ended != ENDED_DONE)
@@ -163,6 +156,36 @@ static void keep_value(void *ctx, struct text value)
 	c->values[c->n_values++] = value;
 }
 
+static uint64_t hash_of(struct buf *of, struct text key)
+{
+	buf_byte(of, '\0');
+	buf_text(of, key);
+
+	uint64_t hash = hash_text(buf_view(of));
+	buf_done(of);
+	return hash;
+}
+
+/*
+ * Are rows for this key of this entry still to be sent? When catching up, not those of an entry
+ * that has had the key before, nor the same values, as of an entry that was renamed.
+ */
+static bool is_news(struct scan *c, const struct entry *e, struct text key)
+{
+	struct buf name = { 0 }, worth = { 0 };
+
+	if (!c->keeps_marks)
+		return true;
+	buf_str(&name, e->dn);
+	for (size_t i = 0; i < c->n_values; i++) {
+		buf_byte(&worth, '\0');
+		buf_text(&worth, c->values[i]);
+	}
+	bool is_new_name = marks_add(&c->marks, hash_of(&name, key));
+	bool is_new_worth = marks_add(&c->marks, hash_of(&worth, key));
+	return !c->is_catching_up || (is_new_name && is_new_worth);
+}
+
 /* An entry that is worth the same whatever else its keys have: all its rows. */
 static void send_entry(struct scan *c, struct entry *e)
 {
@@ -175,6 +198,8 @@ static void send_entry(struct scan *c, struct entry *e)
 	c->n_values = 0;
 	is_within = values_walk(c->t, &one, NULL, keep_value, c, &ignored) == LDAP_SUCCESS;
 	for (size_t i = 0; i < c->keys.n; i++) {
+		if (!is_news(c, e, c->keys.list[i].key))
+			continue;
 		rows_key(c->rows, c->keys.list[i].key);
 		if (!is_usable || !is_within) {
 			(is_usable ? rows_fail : rows_unusable)(c->rows);
@@ -250,6 +275,7 @@ static bool take_entry(void *ctx, struct entry *e)
 	struct scan *c = ctx;
 	bool has_any = entry_keys_find(e, c->branch_rules, c->branch->n_keys, &c->keys);
 
+	c->n_entries++;
 	/* We know that it has one of them, and may search for it, but not read it. */
 	if (!has_any && !c->t->is_plan_explicit) {
 		buf_printf(c->why, "\"%s\" hides the attribute of its key from us", e->dn);
@@ -288,11 +314,11 @@ static void check_attributes(struct scan *c)
 	}
 }
 
-static enum ended search(struct scan *c)
+static enum ended search(struct scan *c, const char *filter, unsigned page_size)
 {
 	const struct search what = {
-		.base = buf_cstr(&c->base), .scope = c->t->scope, .filter = c->branch->filter,
-		.attributes = c->attributes, .page_size = c->t->page_size,
+		.base = buf_cstr(&c->base), .scope = c->t->scope, .filter = filter,
+		.attributes = c->attributes, .page_size = page_size,
 		.on_entry = take_entry, .ctx = c,
 	};
 	struct search_result result = search_run(c->s, &what, c->why);
@@ -320,7 +346,7 @@ static enum ended search_all(struct scan *c)
 	c->branch_rules = c->rules;
 	for (size_t i = 0; i < c->t->plan.n && ended == ENDED_DONE; i++) {
 		c->branch = &c->t->plan.branches[i];
-		ended = search(c);
+		ended = search(c, c->branch->filter, c->t->page_size);
 		c->branch_rules += c->branch->n_keys;
 	}
 	return ended;
@@ -331,24 +357,18 @@ static enum ended search_all(struct scan *c)
 /* Append the contextCSN of one database, when it shows one. */
 static enum ended add_context(struct scan *c, const char *suffix, struct buf *to)
 {
-	static char name[] = "contextCSN", *attributes[] = { name, NULL };
 	struct entry *e = NULL;
-	const struct search what = {
-		.base = suffix, .scope = LDAP_SCOPE_BASE, .filter = "(objectClass=*)",
-		.attributes = attributes, .on_entry = entry_take, .ctx = &e,
-	};
 	struct buf why = { 0 };
-	struct search_result result = search_run(c->s, &what, &why);
-	const struct attribute *csn = e ? entry_find(e, name) : NULL;
+	int code = suffix_read_csn(c->s, suffix, &e, &why);
+	const struct attribute *csn = e ? entry_find(e, "contextCSN") : NULL;
 	enum ended ended = ENDED_DONE;
 
-	free(result.matched);
 	for (size_t i = 0; csn && i < csn->n; i++)
 		buf_printf(to, "%s ", csn->values[i].p);
-	if (result.code != LDAP_SUCCESS && result.code != LDAP_NO_SUCH_OBJECT &&
-	    result.code != LDAP_INSUFFICIENT_ACCESS) {
+	if (code != LDAP_SUCCESS && code != LDAP_NO_SUCH_OBJECT &&
+	    code != LDAP_INSUFFICIENT_ACCESS) {
 		buf_text(c->why, buf_view(&why));
-		ended = session_failed(c->s, result.code, "search", c->why);
+		ended = session_failed(c->s, code, "search", c->why);
 	}
 	buf_done(&why);
 	entry_free(e);
@@ -379,6 +399,53 @@ static enum ended read_state(struct scan *c, struct buf *ret)
 	return ended;
 }
 
+/*
+ * Read once more what has changed since then. One search without pages sees one moment: a key
+ * that was there all the time is in one of these entries, or was read where it was and still is.
+ */
+static enum ended catch_up(struct scan *c, struct text since)
+{
+	const char *base = buf_cstr(&c->base), *branch = c->branch->filter;
+	struct buf any = { 0 }, changed = { 0 };
+	enum ended ended = ENDED_TEMP;
+
+	buf_printf(&any, "(&%s(entryCSN=*))", branch);
+	buf_printf(&changed, "(&%s(entryCSN>=%.*s))", branch, (int)since.n, since.p);
+	c->branch_rules = c->rules;
+	c->is_catching_up = true;
+	if (since.n && finds_any(c, base, c->t->scope, buf_cstr(&any)))
+		ended = search(c, buf_cstr(&changed), 0);
+	else if (c->is_refused)
+		ended = c->refused;
+	else
+		buf_str(c->why, "the directory changed while pages were read, and does not show "
+			"entryCSN, which tells where");
+	buf_done(&any);
+	buf_done(&changed);
+	return ended;
+}
+
+/*
+ * One search, in pages: a value that is moved from an entry not yet read to one that has been
+ * would be missed. Where contextCSN is not shown we cannot tell.
+ */
+static enum ended search_pages(struct scan *c)
+{
+	struct buf before = { 0 }, after = { 0 };
+	enum ended ended = c->t->page_size ? read_state(c, &before) : ENDED_DONE;
+
+	c->keeps_marks = before.n && !c->collection;
+	if (ended == ENDED_DONE)
+		ended = search_all(c);
+	if (ended == ENDED_DONE && before.n)
+		ended = read_state(c, &after);
+	if (ended == ENDED_DONE && c->n_entries && !text_eq(buf_view(&before), buf_view(&after)))
+		ended = catch_up(c, csn_of_first_change(buf_view(&before), buf_view(&after)));
+	buf_done(&before);
+	buf_done(&after);
+	return ended;
+}
+
 /* Once. *ret_is_stable: what was read belongs together. */
 static enum ended attempt(struct scan *c, bool *ret_is_stable)
 {
@@ -387,7 +454,7 @@ static enum ended attempt(struct scan *c, bool *ret_is_stable)
 	enum ended ended = is_several ? read_state(c, &before) : ENDED_DONE;
 
 	if (ended == ENDED_DONE)
-		ended = search_all(c);
+		ended = is_several ? search_all(c) : search_pages(c);
 	if (ended == ENDED_DONE)
 		ended = collection_fetch(c->collection, c->why);
 	if (ended == ENDED_DONE && is_several)
@@ -432,7 +499,8 @@ enum ended ldap_scan(struct session *s, struct table *t, struct rows *rows,
 	enum ended ended = prepare(&c);
 
 	if (ended == ENDED_DONE)
-		ended = is_simple(t) ? search_all(&c) : collect(&c);
+		ended = is_simple(t) ? search_pages(&c) : collect(&c);
+	marks_done(&c.marks);
 	collection_free(c.collection);
 	schema_free(c.schema);
 	entry_keys_done(&c.keys);

@@ -199,20 +199,6 @@ const struct key_type *schema_key_type(struct schema *schema, const char *attrib
 
 /* --- reading ---------------------------------------------------------------------- */
 
-/* Read one entry, NULL when there is none. LDAP_SUCCESS, or as search_run(). */
-static int read_entry(struct session *s, const char *dn, const char *filter,
-		      char **attributes, struct entry **ret, struct buf *ret_why)
-{
-	const struct search what = {
-		.base = dn, .scope = LDAP_SCOPE_BASE, .filter = filter,
-		.attributes = attributes, .on_entry = entry_take, .ctx = ret,
-	};
-	struct search_result result = search_run(s, &what, ret_why);
-
-	free(result.matched);
-	return result.code;
-}
-
 static bool has_value(const struct attribute *a, const char *value)
 {
 	for (size_t i = 0; a && i < a->n; i++)
@@ -262,8 +248,8 @@ static enum ended read_subschema(struct session *s, const char *dn, struct schem
 {
 	static char types[] = "attributeTypes", *attributes[] = { types, NULL };
 	struct entry *subschema = NULL;
-	int code = read_entry(s, dn, "(objectClass=subschema)", attributes, &subschema,
-			      ret_why);
+	int code = search_entry(s, dn, "(objectClass=subschema)", attributes, &subschema,
+				ret_why);
 	enum ended ended = ENDED_TEMP;
 
 	if (code != LDAP_SUCCESS)
@@ -283,7 +269,7 @@ enum ended schema_read(struct session *s, struct schema **ret, struct buf *ret_w
 	static char *attributes[] = { subschema, capabilities, NULL };
 	struct schema *schema = must_calloc(1, sizeof *schema);
 	struct entry *root = NULL;
-	int code = read_entry(s, "", "(objectClass=*)", attributes, &root, ret_why);
+	int code = search_entry(s, "", "(objectClass=*)", attributes, &root, ret_why);
 	const struct attribute *dn = root ? entry_find(root, subschema) : NULL;
 	enum ended ended = ENDED_TEMP;
 

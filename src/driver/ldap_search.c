@@ -366,17 +366,6 @@ static int search_all(struct run *r)
 	return code;
 }
 
-/* Of servers that referrals lead to: it is not all, and "no such object" is none of ours. */
-static int check_referrals(struct run *r, int code)
-{
-	bool is_theirs = code == LDAP_NO_SUCH_OBJECT && r->result.has_references;
-
-	if (!is_theirs && !(code == LDAP_SUCCESS && r->s->has_unfollowed))
-		return code;
-	buf_str(r->why, "another server has part of it, and cannot be asked: ");
-	return LDAP_REFERRAL;
-}
-
 static struct search_result run_search(struct session *s, const struct search *what,
 				       bool is_part, struct buf *ret_why)
 {
@@ -386,8 +375,7 @@ static struct search_result run_search(struct session *s, const struct search *w
 
 	if (s->ld) {
 		limit_messages(s->ld);
-		s->has_unfollowed = false;
-		r.result.code = check_referrals(&r, search_all(&r));
+		r.result.code = search_all(&r);
 		session_watch(s, 0);
 	} else {
 		r.result.code = LDAP_SERVER_DOWN;
@@ -402,4 +390,17 @@ struct search_result search_run(struct session *s, const struct search *what,
 				struct buf *ret_why)
 {
 	return run_search(s, what, false, ret_why);
+}
+
+int search_entry(struct session *s, const char *dn, const char *filter, char **attributes,
+		 struct entry **ret, struct buf *ret_why)
+{
+	const struct search what = {
+		.base = dn, .scope = LDAP_SCOPE_BASE, .filter = filter,
+		.attributes = attributes, .on_entry = entry_take, .ctx = ret,
+	};
+	struct search_result result = search_run(s, &what, ret_why);
+
+	free(result.matched);
+	return result.code;
 }

@@ -1,8 +1,5 @@
 #include "driver/ldap_suffix.h"
 
-#include "driver/ldap_entry.h"
-
-#include <stdlib.h>
 #include <strings.h>
 
 /* Written in one way, for ldap_memfree(); NULL: not a DN. */
@@ -33,12 +30,85 @@ bool dn_is_within(const char *dn, const char *base)
 int suffixes_read(struct session *s, struct entry **ret, struct buf *ret_why)
 {
 	static char name[] = "namingContexts", *attributes[] = { name, NULL };
-	const struct search what = {
-		.base = "", .scope = LDAP_SCOPE_BASE, .filter = "(objectClass=*)",
-		.attributes = attributes, .on_entry = entry_take, .ctx = ret,
-	};
-	struct search_result result = search_run(s, &what, ret_why);
 
-	free(result.matched);
-	return result.code;
+	return search_entry(s, "", "(objectClass=*)", attributes, ret, ret_why);
+}
+
+int suffix_read_csn(struct session *s, const char *suffix, struct entry **ret,
+		    struct buf *ret_why)
+{
+	static char name[] = "contextCSN", *attributes[] = { name, NULL };
+
+	return search_entry(s, suffix, "(objectClass=*)", attributes, ret, ret_why);
+}
+
+/* Time, count, server, modification: digits, which stand in a filter as they are. */
+static bool is_csn(struct text t)
+{
+	static const char may[] = "0123456789abcdefABCDEFZ.#";
+
+	for (size_t i = 0; i < t.n; i++)
+		if (!memchr(may, t.p[i], sizeof may - 1))
+			return false;
+	return true;
+}
+
+static struct text server_of(struct text csn)
+{
+	struct text part = TEXT("");
+
+	for (int i = 0; i < 3; i++)
+		text_next(&csn, "#", &part);
+	return part;
+}
+
+static bool is_less(struct text a, struct text b)
+{
+	int order = memcmp(a.p, b.p, a.n < b.n ? a.n : b.n);
+
+	return order < 0 || (order == 0 && a.n < b.n);
+}
+
+static bool has(struct text list, struct text csn)
+{
+	struct text item;
+
+	while (text_next(&list, " ", &item))
+		if (text_eq(item, csn))
+			return true;
+	return false;
+}
+
+/* The least value that is not in `after`, of this server, or with an empty name of any. */
+static struct text least_gone(struct text before, struct text after, struct text server)
+{
+	struct text least = TEXT(""), csn;
+
+	while (text_next(&before, " ", &csn))
+		if (!has(after, csn) && (!server.n || text_eq(server_of(csn), server)) &&
+		    (!least.n || is_less(csn, least)))
+			least = csn;
+	return least;
+}
+
+struct text csn_of_first_change(struct text before, struct text after)
+{
+	struct text first = least_gone(before, after, TEXT("")), rest = after, csn;
+
+	while (text_next(&rest, " ", &csn))
+		if (!has(before, csn) && !least_gone(before, after, server_of(csn)).n)
+			return TEXT("");
+	return is_csn(first) ? first : TEXT("");
+}
+
+bool base_expand(const struct table *t, struct buf *ret, struct buf *ret_why)
+{
+	const struct text any = TEXT("a@a");
+
+	if (!t->is_base_dynamic && t->search_base &&
+	    template_expand(t->search_base, any, any, NULL, NULL, ret))
+		return true;
+	buf_str(ret_why, t->is_base_dynamic ? "search_base is not the same for all keys" :
+					      "search_base is not set");
+	return false;
 }

@@ -60,32 +60,33 @@ static void add(struct entry *e, const char *name, const char *const *values)
 	}
 }
 
-struct search_result search_run(struct session *s, const struct search *what,
-				struct buf *ret_why)
+int search_entry(struct session *s, const char *base, const char *filter, char **attributes,
+		 struct entry **ret, struct buf *ret_why)
 {
 	static const char *const dn[] = { "cn=Subschema", NULL };
 	static const char *const capabilities[] = { "1.2", CAPABILITY_ACTIVE_DIRECTORY, NULL };
-	bool is_root = *what->base == '\0';
+	bool is_root = *base == '\0';
 	struct entry *e = must_calloc(1, sizeof *e);
 	(void)s;
+	(void)filter;
+	(void)attributes;
 	(void)ret_why;
 
-	assert_int_equal(what->scope, LDAP_SCOPE_BASE);
-	e->dn = must_strdup(what->base);
+	e->dn = must_strdup(base);
 	if (is_root) {
 		if (!server.is_root_hidden)
 			add(e, "subschemaSubentry", dn);
 		if (server.is_active_directory)
 			add(e, "supportedCapabilities", capabilities);
 	} else {
-		assert_string_equal(what->base, "cn=Subschema");
+		assert_string_equal(base, "cn=Subschema");
 		add(e, "attributeTypes", server.types);
 	}
 	if (server.code != LDAP_SUCCESS || (!is_root && server.is_subschema_hidden))
 		entry_free(e);
 	else
-		what->on_entry(what->ctx, e);
-	return (struct search_result){ .code = server.code };
+		*ret = e;
+	return server.code;
 }
 
 enum ended session_failed(struct session *s, int code, const char *phase, struct buf *ret_why)
