@@ -7,14 +7,16 @@ B       ?= build
 
 # The only lists of Debian packages: to build, and to run the tests.
 APT_BUILD := gcc libc6-dev make pkg-config libuv1-dev libconfig-dev libsqlite3-dev \
-	libmariadb-dev libldap-dev libssl-dev libutf8proc-dev libxxhash-dev
+	libmariadb-dev libldap-dev libsasl2-dev libssl-dev libutf8proc-dev libxxhash-dev libcdb-dev \
+	libmicrohttpd-dev libjansson-dev
 APT_RUN   := sqlite3 postfix postfix-sqlite
-APT_TEST  := $(APT_RUN) postfix-mysql postfix-ldap mariadb-server slapd ldap-utils libcmocka-dev clang libclang-rt-14-dev \
-	mandoc perl python3 procps openssl strace
+APT_DEB   := debhelper dpkg-dev
+APT_TEST  := $(APT_RUN) postfix-mysql postfix-ldap postfix-cdb mariadb-server slapd ldap-utils libsasl2-modules libcmocka-dev clang libclang-rt-14-dev \
+	$(APT_DEB) lintian systemd mandoc perl python3 procps openssl strace faketime prometheus
 
 # name of a program = its driver file; what it links beyond libc
 LIBS_base   := libutf8proc libxxhash
-LIBS_server := libuv libconfig
+LIBS_server := libuv libconfig libcdb libmicrohttpd jansson
 LIBS_sqlite := sqlite3
 LIBS_mysql  := libmariadb
 LIBS_ldap   := ldap openssl
@@ -25,8 +27,9 @@ WARN    := -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-proto
 	-Wimplicit-fallthrough -Wvla -Wwrite-strings $(if $(CI),-Werror)
 HARDEN  := -fstack-protector-strong $(if $(findstring -fsanitize,$(CFLAGS)),,-D_FORTIFY_SOURCE=2)
 CPPFLAGS += -D_GNU_SOURCE -DVERSION='"$(VERSION)"' \
-	-DSYSCONFDIR='"$(SYSCONFDIR)"' -Iinclude
+	-DSYSCONFDIR='"$(SYSCONFDIR)"' -DSTATEDIR='"$(STATEDIR)"' -Iinclude
 SYSCONFDIR ?= /etc/socketmapd
+STATEDIR ?= /var/lib/socketmapd
 ALL_CFLAGS = -std=c17 $(WARN) $(HARDEN) -fno-common -fPIE -pthread $(CFLAGS)
 ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now -pthread $(CFLAGS) $(LDFLAGS)
 pkg     = $(shell pkg-config --libs $(1))
@@ -34,7 +37,7 @@ pkg     = $(shell pkg-config --libs $(1))
 LAYERS  := base wire store engine daemon
 obj     = $(patsubst src/%.c,$(B)/obj/%.o,$(filter-out %/main.c,$(wildcard src/$(1)/*.c)))
 LIBS    := $(patsubst %,$(B)/lib%.a,$(LAYERS))
-DRIVERS := sqlite mysql
+DRIVERS := sqlite mysql ldap
 BINS    := $(B)/socketmapd $(patsubst %,$(B)/socketmapd-%,$(DRIVERS))
 UNIT    := $(patsubst t/unit/%.c,$(B)/t/unit/%,$(wildcard t/unit/*.c))
 FUZZ    := $(patsubst t/fuzz/%.c,build/fuzz/%,$(wildcard t/fuzz/*.c))
@@ -43,7 +46,7 @@ MANS    := $(wildcard man/*.[1-8])
 
 Q := $(if $(V),,@)	# V=1 shows the commands
 
-.PHONY: all help run test check asan tsan fuzz bench install clean apt-build apt-run apt-test \
+.PHONY: all help run test check asan tsan fuzz soak bench install deb clean apt-build apt-run apt-test apt-deb \
 	tests-asan tests-tsan man-lint
 .DELETE_ON_ERROR:
 .PRECIOUS: $(B)/obj/%.o
@@ -96,7 +99,12 @@ $(B)/t/unit/%: t/unit/%.c $(server_libs) Makefile
 	@mkdir -p $(@D); echo "LD $@"
 	$(Q)$(CC) $(CPPFLAGS) -Isrc -It $(ALL_CFLAGS) -Wno-missing-prototypes -MMD -MP $(ALL_LDFLAGS) \
 		-o $@ $< $(server_libs) $(server_libs) \
-		$(call pkg,cmocka $(LIBS_server) $(LIBS_sqlite) $(LIBS_base))
+		$(call pkg,cmocka $(LIBS_server) $(LIBS_sqlite) ldap $(LIBS_base))
+
+# This one can make any allocation of ours fail, not those inside of libraries.
+$(B)/t/unit/memory: ALL_LDFLAGS += $(patsubst %,-Wl$(comma)--wrap=%,malloc calloc realloc \
+	reallocarray strdup strndup aligned_alloc mmap mremap)
+comma := ,
 
 # The layers once more, with clang's instrumentation, for all fuzz targets together.
 SAN_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
@@ -163,9 +171,15 @@ test-here: all $(UNIT) $(FUZZ) $(BENCH) tests-asan tests-tsan
 		$(patsubst build/t/%,build/asan/t/%,$(UNIT)) $(patsubst build/t/%,build/tsan/t/%,$(UNIT)) \
 		$(call under,asan) $(call under,tsan))
 
+soak: all ## random faults under load, for SECONDS=60; SEED=N repeats an order of faults
+	SOAK_SECONDS=$(SECONDS) SEED=$(SEED) t/soak.t
+SECONDS ?= 60
+
 bench: all $(BENCH) ## measure DESIGN 13 as ratios in one run
 	t/bench/run
+	t/bench/snapshot
 	if command -v mariadbd >/dev/null; then t/bench/mysql; else echo '# no mariadbd here'; fi
+	if command -v slapd >/dev/null; then t/bench/ldap; else echo '# no slapd here'; fi
 
 # --- trying and installing ------------------------------------------------------------------
 
@@ -180,22 +194,54 @@ missing = $(shell dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(1) 2>/
 apt-build: want = $(APT_BUILD)
 apt-run:   want = $(APT_RUN)
 apt-test:  want = $(APT_BUILD) $(APT_TEST)
-apt-build apt-run apt-test:
+apt-deb:   want = $(APT_DEB)
+apt-build apt-run apt-test apt-deb:
 	@set -e; m="$(call missing,$(want))"; [ -z "$$m" ] || { echo "installing $$m"; \
 		export DEBIAN_FRONTEND=noninteractive; apt-get update -qq; \
 		apt-get install -y -qq --no-install-recommends $$m </dev/null >/dev/null; }
 
+# What `make install` makes besides the programs; SYSCONFDIR is compiled in.
+SBINDIR     ?= $(PREFIX)/sbin
+LIBEXECDIR  ?= $(PREFIX)/libexec/socketmapd
+DOCDIR      ?= $(PREFIX)/share/doc/socketmapd
+MANDIR      ?= $(PREFIX)/share/man
+UNITDIR     ?= $(PREFIX)/lib/systemd/system
+SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
+
+UNITS    := $(notdir $(wildcard contrib/systemd/*.service contrib/systemd/*.socket))
+EXAMPLES := $(shell find maps.d contrib -type f ! -path 'contrib/debian/*' \
+	! -path 'contrib/systemd/*' ! -path contrib/demo | sort)
+
+# put MODE FILES DIRECTORY
+put = install -d $(DESTDIR)$(3) && install -m $(1) $(2) $(DESTDIR)$(3)/
+# The same with the paths of this installation in a file of contrib/systemd: FILE DIRECTORY NAME
+put_paths = install -d $(DESTDIR)$(2) && sed -e 's|/usr/local/sbin|$(SBINDIR)|g' \
+	-e 's|/etc/socketmapd|$(SYSCONFDIR)|g' contrib/systemd/$(1) >$(DESTDIR)$(2)/$(3) && \
+	chmod 644 $(DESTDIR)$(2)/$(3)
+
 install: all ## install below DESTDIR and PREFIX
-	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/libexec/socketmapd \
-		$(DESTDIR)$(SYSCONFDIR)/maps.d
-	install -m 755 $(B)/socketmapd $(DESTDIR)$(PREFIX)/sbin/
-	install -m 755 $(patsubst %,$(B)/socketmapd-%,$(DRIVERS)) \
-		$(DESTDIR)$(PREFIX)/libexec/socketmapd/
-	install -d $(DESTDIR)$(PREFIX)/share/doc/socketmapd/maps.d
-	install -m 644 README contrib/*.conf $(DESTDIR)$(PREFIX)/share/doc/socketmapd/
-	cp -R maps.d/. $(DESTDIR)$(PREFIX)/share/doc/socketmapd/maps.d
-	for m in $(MANS); do d=$(DESTDIR)$(PREFIX)/share/man/man$${m##*.}; \
-		install -d $$d; install -m 644 $$m $$d/; done
+	$(call put,755,$(B)/socketmapd,$(SBINDIR))
+	$(call put,755,$(patsubst %,$(B)/socketmapd-%,$(DRIVERS)),$(LIBEXECDIR))
+	install -d $(DESTDIR)$(SYSCONFDIR)/maps.d
+	$(call put,644,README,$(DOCDIR))
+	for f in $(EXAMPLES); do install -D -m 644 $$f $(DESTDIR)$(DOCDIR)/$$f || exit 1; done
+	for m in $(MANS); do \
+		install -D -m 644 $$m $(DESTDIR)$(MANDIR)/man$${m##*.}/$${m##*/} || exit 1; done
+	for u in $(UNITS); do $(call put_paths,$$u,$(UNITDIR),$$u) || exit 1; done
+	$(call put_paths,sysusers.conf,$(SYSUSERSDIR),socketmapd.conf)
+	$(call put_paths,tmpfiles.conf,$(TMPFILESDIR),socketmapd.conf)
+
+# From a copy of the tree, where contrib/debian is debian/. APT_BUILD is the only list there is.
+deb: apt-build apt-deb ## build Debian packages into build/deb/
+	rm -rf build/deb
+	mkdir -p build/deb/socketmapd-$(VERSION)
+	tar -c --exclude=__pycache__ Makefile README LICENSE contrib include man maps.d src t | \
+		tar -x -C build/deb/socketmapd-$(VERSION)
+	cd build/deb/socketmapd-$(VERSION) && mv contrib/debian debian && \
+		sed -i 's/@APT_BUILD@/$(subst $(blank),$(comma) ,$(filter-out gcc libc6-dev make,$(APT_BUILD)))/' \
+		debian/control && dpkg-buildpackage -us -uc
+blank := $(subst x,,x x)
 
 clean: ## remove build/
 	rm -rf build

@@ -14,9 +14,10 @@ from harness import *
 BLOCKS = {
     "daemon": ("conf", "DAEMON"), "listener": ("conf", "LISTENERS"),
     "source": ("conf", "SOURCES"), "sqlite source": ("conf", "SQLITE SOURCES"),
-    "mysql source": ("conf", "MYSQL SOURCES"),
+    "mysql source": ("conf", "MYSQL SOURCES"), "ldap source": ("conf", "LDAP SOURCES"),
     "map": ("maps", "MAPS"), "table": ("maps", "TABLES"),
     "sqlite table": ("maps", "SQLITE TABLES"), "mysql table": ("maps", "MYSQL TABLES"),
+    "ldap table": ("maps", "LDAP TABLES"),
 }
 SAMPLES = {"conf": ["contrib/socketmapd.conf"], "maps": sorted(glob.glob("maps.d/*.conf"))}
 Option = collections.namedtuple("Option", "block name type default required reload")

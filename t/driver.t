@@ -26,6 +26,7 @@ LOOKUP_FAULTS = {
     "counts_too_many": "value half; done 2",
     "counts_too_few": "value half; done 0",
     "counts_none": "done 1",
+    "fails_a_key": "fail; done 1",
     "count_is_no_number": "value half; done many",
     "count_missing": "value half; raw 4:done,",
     "temp": "value half; temp not now",
@@ -44,6 +45,7 @@ SCAN_FAULTS = {
     "counts_zero": "rows 2; done 0",
     "temp": "rows 2; temp not now",
     "down": "rows 2; down gone",
+    "until_no_time": "key k; until noon; value v; done",
     "value_without_key": "value x; done",
     "changed": "key good; value changed; temp not now",
 }
@@ -333,6 +335,18 @@ def check_scan_has_its_own_process():
            "the scan had a process of its own")
 
 
+def check_failing_keys():
+    """A scan may say of a key that lookups of it fail; most keys of a scan, even."""
+    directories, server = world(
+        ("one",), {}, {"mode": "mirror", "on_miss": "notfound"}, {},
+        "scan * key bad;fail;key half;value x;fail;key good;value y;done 4")
+    with server:
+        same(server.wait_for_reply("one", "good", "OK"), "OK y", "keys that fail do not spoil a scan")
+        like(server.ask("one", "bad"), "^TEMP ", "a key that fails is TEMP")
+        like(server.ask("one", "half"), "^TEMP ", "and whatever other values it has")
+        same(server.ask("one", "none"), "NOTFOUND ", "what is not there is not")
+
+
 def many(n, value="v", bad=0):
     rows = {"k%d" % i: value for i in range(n)}
     for i in range(bad):
@@ -404,5 +418,5 @@ def in_turn(checks):
 in_parallel(in_turn, [
     [check_scan_faults], [check_acceptance],
     [check_lookup_faults, check_start_faults, check_pool, check_scan_has_its_own_process,
-     check_killed_idle]])
+     check_killed_idle, check_failing_keys]])
 done()

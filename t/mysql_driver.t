@@ -48,6 +48,12 @@ TABLES = {
     "infile": {"query": "SELECT LOAD_FILE('/etc/passwd'), '%s'"},
     "narrow": {"scan_query": "SELECT k FROM kv"},
     "broken": {"scan_query": "SELECT k, IF(id = 30, (SELECT 1 UNION SELECT 2), v) FROM kv"},
+    "ending": {"scan_query": "SELECT k, UNIX_TIMESTAMP(IF(id=1, '2030-01-01', NULL)) AS Ends, v,"
+                             " k FROM kv WHERE id < 3 ORDER BY id", "expiry_column": "ends"},
+    "ends_anyhow": {"scan_query": "SELECT k, v, IF(id=2, '2030-01-01', 0) AS ends FROM kv"
+                                  " ORDER BY id", "expiry_column": "ends"},
+    "ends_when": {"scan_query": "SELECT k, v FROM kv", "expiry_column": "ends"},
+    "ends_only": {"scan_query": "SELECT k, 0 AS ends FROM kv", "expiry_column": "ends"},
     "from_file": {"query": "SELECT @from_file, '%s'"},
     "big": {"scan_query": "SELECT CONCAT('user', seq, '@example.com'), 'somewhere'"
                           " FROM seq_1_to_400000"},
@@ -193,6 +199,25 @@ def check_stalls(db):
         same(d.lookup("kv", "k7"), ["value 7"], "and goes on")
 
 
+def check_expiry(db):
+    with driver(db) as d:
+        hint = ": select UNIX_TIMESTAMP(ends) AS ends"
+        year = int(db.sql("SELECT UNIX_TIMESTAMP('2030-01-01')")[0][0])
+        reply = d.ask("scan", "ending")
+        same(reply.rows, [("k1", "value 1"), ("k1", "k1"), ("k2", "value 2"), ("k2", "k2")],
+             "the column that says when a row ends is no value")
+        same(d.until, {"k1": year}, "but says when")
+        reply = d.ask("scan", "ends_anyhow")
+        same((reply.rows, reply.end, reply.text), ([("k1", "value 1")], "temp",
+             "expiry_column ends holds no Unix seconds" + hint), "a date is not taken for seconds")
+        reply = d.ask("scan", "ends_when")
+        same((reply.rows, reply.end, reply.text), ([], "temp",
+             "expiry_column ends is not in the result of scan_query" + hint), "nor is nothing")
+        same(d.ask("scan", "ends_only").end, "temp", "there must be a value, too")
+        same(d.ask("scan", "kv").end, "done", "what follows works")
+        same(len(db.connections()), 1, "all of it on one connection")
+
+
 def check_lost_connections(db):
     with driver(db) as d:
         same(d.lookup("kv", "k7"), ["value 7"], "connected")
@@ -327,7 +352,7 @@ def check_settings(db):
 
 db = MariaDB(SCHEMA)
 other = MariaDB(SCHEMA)
-for check in (check_lookups, check_scans, check_lost_connections, check_option_files, check_secrets,
+for check in (check_lookups, check_scans, check_expiry, check_lost_connections, check_option_files, check_secrets,
               check_settings, check_impostors, check_cut_connections, check_stalls):
     check(db)
 check_hosts(db, other)

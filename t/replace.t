@@ -149,7 +149,7 @@ def check_open_connections():
 def check_during_refresh():
     server, directory = start()
     with server:
-        directory.script("scan * delay 2; rows; done")
+        directory.script("scan * delay 1; rows; done")
         server.maps["m"]["refresh"] = "1s"
         server.reload()
         n = len(directory.activity("scan"))

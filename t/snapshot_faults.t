@@ -215,7 +215,11 @@ def check_kills():
     least = dict.fromkeys(maps, 1)
     wrong = []
     for i in range(10):
+        before = {m: os.stat(file(server, m)).st_mtime_ns for m in maps}
         time.sleep(pick.uniform(0, 1.3))
+        if i == 9:
+            ok(wait_for(lambda: all(os.stat(file(server, m)).st_mtime_ns > before[m] for m in maps),
+                        30), "at last all files are new ones")
         kill(server)
         found = start_dead(server, generations, maps)
         wrong += ["%d: %s: %s after %s" % (i, m, g, least[m]) for m, g in found.items()
@@ -238,7 +242,7 @@ def check_clock():
     library = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
     if not ok(library, "libfaketime is installed"):
         return
-    server, generations = make()
+    server, generations = make(start_wait="1s")
     directory = generations.directory
     server.maps["young"] = dict(server.maps["m"], refresh="1h")
     server.maps["asked"] = {"source": "fake", "search": "exact", "mode": "demand", "ttl": "1h",
@@ -269,15 +273,18 @@ def check_clock():
         n = len(server.events("snapshot_written", map="m"))
         ok(server.wait_for_event("snapshot_written", n + 1, map="m"), "written by the right time")
     directory.script(DEAD)
-    for offset, wanted in (("-365d", {("young", KEYS[0]): "OK", ("young", none): "TEMP",
-                                      ("asked", KEYS[0]): "OK", ("asked", none): "TEMP"}),
-                           ("+365d", dict.fromkeys(questions, "TEMP"))):
+    for offset, wanted, missing in (
+            ("-365d", {("young", KEYS[0]): "OK", ("young", none): "TEMP",
+                       ("asked", KEYS[0]): "OK", ("asked", none): "TEMP"}, None),
+            ("+365d", dict.fromkeys(questions, "TEMP"), "m young")):
         replace(server.dir + "/offset", offset + "\n")
-        n = len(server.events("snapshot_restored"))
+        n, n_ready = len(server.events("snapshot_restored")), len(server.events("ready"))
         server.start()
         ok(server.wait_for_event("snapshot_restored", n + len(server.maps)), "%s: restored" % offset)
         got = {q: (server.ask(*q) or "EOF").partition(" ")[0] for q in wanted}
         same(got, wanted, "a start at %s: doubt is TEMP, never NOTFOUND" % offset)
+        ready = server.wait_for_event("ready", n_ready + 1) or {"missing": "ready"}
+        same(ready.get("missing"), missing, "and a copy that has expired is none")
         kill(server)
 
 

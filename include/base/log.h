@@ -29,7 +29,7 @@ bool log_parse_target(struct text target, int *ret_facility);
  */
 struct log_field {
 	const char *name;
-	enum { LOG_TEXT, LOG_NUMBER, LOG_MSEC, LOG_KEY } kind;
+	enum { LOG_TEXT, LOG_NUMBER, LOG_MSEC, LOG_KEY, LOG_KEY_LIST } kind;
 	struct text text;
 	uint64_t number;
 };
@@ -39,6 +39,7 @@ struct log_field {
 #define F_NUM(name, u) ((struct log_field){ (name), LOG_NUMBER, { 0 }, (uint64_t)(u) })
 #define F_MSEC(name, u) ((struct log_field){ (name), LOG_MSEC, { 0 }, (uint64_t)(u) })
 #define F_KEY(name, t) ((struct log_field){ (name), LOG_KEY, (t), 0 })	/* obeys log_keys */
+#define F_KEYS(name, s) ((struct log_field){ (name), LOG_KEY_LIST, text_of(s), 0 })	/* of log_key() */
 
 /*
  * Write "event=EVENT field=value ...". `event` is a literal in snake_case.
@@ -61,6 +62,15 @@ struct log_field {
 
 void log_event(enum log_level level, const char *event, const char *scope,
 	       const struct log_field *fields, size_t n_fields);
+
+/* Append a key as log_keys says: whole, as "#HASH", or as "-". For fields with several keys. */
+void log_key(struct buf *out, struct text key);
+
+/* The same, as "#HASH" whatever log_keys says: for what people see who do not read the log. */
+void log_key_hash(struct buf *out, struct text key);
+
+/* How many lines were swallowed since the start. */
+uint64_t log_suppressed(void);
 
 /* What log_event() would write, without the newline and without rate limiting; for tests. */
 void log_format(struct buf *out, const char *event, const struct log_field *fields,

@@ -101,6 +101,9 @@ bool search_next(struct search *s, struct text *ret_key);
  */
 bool search_result(const struct search *s, struct text value, struct buf *out);
 
+/* Is this domain, folded, one of local_domains? */
+bool search_is_local(const struct search_rules *rules, struct text domain);
+
 void search_done(struct search *s);
 
 #endif

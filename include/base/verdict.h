@@ -17,6 +17,29 @@ enum verdict {
 	VERDICTS
 };
 
+/* Why nobody could say, for counting: one row makes the number and the name. */
+#define TEMP_REASON_ROWS(X) \
+	X(REASON_OTHER, "other") \
+	X(REASON_EMPTY, "empty")		/* no scan has been accepted yet */ \
+	X(REASON_EXPIRED, "expired")		/* the copy is older than stale_max */ \
+	X(REASON_STALE, "stale")		/* it is STALE, and lacks the key */ \
+	X(REASON_DEADLINE, "deadline")		/* the directory did not answer in time */ \
+	X(REASON_DOWN, "down")			/* it cannot be reached */ \
+	X(REASON_FAILED, "failed")		/* it answered with an error, or a driver died */ \
+	X(REASON_QUEUE, "queue")		/* too many lookups wait for it */ \
+	X(REASON_CACHE_FULL, "cache_full")	/* no room for another question */ \
+	X(REASON_UNUSABLE, "unusable")		/* a value that no client may see */ \
+	X(REASON_TOO_LONG, "too_long")		/* the protocol cannot carry the value */ \
+	X(REASON_UNKNOWN_MAP, "unknown_map") \
+	X(REASON_STOPPING, "stopping")		/* the server is */
+
+enum temp_reason {
+#define X(id, name) id,
+	TEMP_REASON_ROWS(X)
+#undef X
+	TEMP_REASONS
+};
+
 /*
  * A verdict and its text: the value for FOUND, a short ASCII reason without
  * data for TEMP and PERM, nothing for NOTFOUND. The text is a view; who makes the
@@ -25,6 +48,7 @@ enum verdict {
 struct answer {
 	enum verdict verdict;
 	struct text value;
+	enum temp_reason reason;	/* of a TEMP */
 };
 
 /* Why a key may be called absent. Zero proves nothing. */
@@ -48,9 +72,13 @@ struct answer answer_found(struct text value);
 
 /* TEMP or PERM for `why`, a string that outlives the answer. */
 struct answer answer_temp(const char *why);
+struct answer answer_temp_for(enum temp_reason reason, const char *why);
 struct answer answer_perm(const char *why);
 
 /* "TEMP", "FOUND", ... */
 const char *verdict_name(enum verdict verdict);
+
+/* "deadline" */
+const char *temp_reason_name(enum temp_reason reason);
 
 #endif

@@ -13,6 +13,7 @@ struct client;
 struct answers {
 	struct engine *engine;
 	struct loop *loop;
+	struct admission *admission;	/* control thread only */
 	void (*on_client_gone)(struct message *);	/* runs on the control loop; see client_begin() */
 	void (*on_drained)(struct message *);		/* likewise, once, after answers_drain() */
 	struct message drained;
@@ -25,6 +26,7 @@ struct answers {
 	struct client *waiting;		/* for another turn */
 	struct ask *asks;		/* parked, with a client */
 	bool is_draining;
+	_Atomic uint64_t n_unknown_map;	/* requests for maps that are not there; as in counters.h */
 	struct buf out;			/* replies of the running callback */
 	struct buf scratch;		/* for decoding */
 	char in[64 << 10];		/* what is being read */

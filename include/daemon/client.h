@@ -17,6 +17,7 @@ struct client {
 	struct listener *listener;	/* a reference */
 	struct seat *seat;
 	int fd;				/* until the loop has it */
+	bool is_unix;			/* kind of socket */
 	struct client *prev, *next;	/* in answers.clients */
 	struct client *next_waiting;	/* in answers.waiting */
 	struct ask *ask;		/* the request that waits; nothing is read meanwhile */
@@ -25,8 +26,10 @@ struct client {
 	struct buf later;		/* to be written after that */
 	uv_write_t write;
 	bool is_reading, is_writing, is_waiting, is_closing;
+	bool has_asked;			/* at least a part of a request */
 	bool has_ended;			/* nothing more comes; close when all is answered */
 	uint64_t last_active;		/* the end of its last request, or its arrival */
+	uint64_t asked;			/* when its request came that waits, usec of clock_usec() */
 	uint64_t began;			/* when the first byte of the unfinished request came; 0: none */
 	uint64_t written;		/* when output last made progress */
 };
@@ -46,7 +49,10 @@ void client_resume(struct client *c, struct ask *ask, bool is_late);
 /* Check its time limits. */
 void client_check(struct client *c, uint64_t now);
 
-/* Close when nothing is owed to it: no request waits, no reply is unwritten. */
+/*
+ * Close when nothing is owed to it: no request waits, no reply is unwritten, and it has ended or,
+ * while the server stops, has asked nothing more and is not about to begin.
+ */
 void client_finish(struct client *c);
 
 /* Close now. */

@@ -28,6 +28,13 @@ enum {
 	OPTION_MIRROR = 4,	/* has no effect on a demand table */
 	OPTION_POSTFIX = 8,	/* is a parameter of Postfix's table files, too */
 	OPTION_SECRET = 16,	/* of a source: shown to nobody; see conf_postfix() */
+	/*
+	 * Changes when, how fast or by which way is answered, never what: not part of a
+	 * table's identity. When in doubt leave it out: then a changed value costs a
+	 * snapshot, and not somebody's mail.
+	 */
+	OPTION_TUNING = 32,
+	OPTION_EMPTY = 64,	/* a path that may be "", which is none */
 };
 
 /*
@@ -76,6 +83,8 @@ struct listener_block {
 struct map_block {
 	char *search;
 	unsigned parents;		/* enum parent_style, or UINT_MAX */
+	bool is_secret;
+	char *export;
 	struct key_settings keys;
 };
 

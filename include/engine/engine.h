@@ -2,17 +2,25 @@
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
 
+#include "engine/exports.h"
+#include "engine/persist.h"
 #include "engine/refresh.h"
 #include "engine/registry.h"
 
 struct engine {
 	struct loops loops;
 	_Atomic(struct registry *) registry;	/* published; see loops_retire() */
+	struct persist *persist;
+	struct exports *exports;
 	struct refresh *refresh;
 };
 
-/* `threads` answer loops; nothing is started, and there is no registry yet. */
-void engine_init(struct engine *e, unsigned threads);
+/*
+ * `threads` answer loops; nothing is started, and there is no registry yet.
+ *
+ * state_directory    for snapshots; NULL: none. Opened by the first engine_adopt().
+ */
+void engine_init(struct engine *e, unsigned threads, const char *state_directory);
 
 /*
  * Put `settings` into force: build, publish, retire the old. Takes what it keeps
@@ -20,8 +28,18 @@ void engine_init(struct engine *e, unsigned threads);
  */
 void engine_adopt(struct engine *e, struct settings *settings);
 
+/*
+ * Does every mirrored table have a mirror, restored or scanned, that is not EXPIRED and of a scan
+ * since `since` (msec of clock_msec(), 0: ever)? The names of those maps that lack one are appended
+ * to `ret_missing`, separated by blanks. Control thread.
+ */
+bool engine_is_ready(struct engine *e, uint64_t since, struct buf *ret_missing);
+
 /* End all scans and driver processes, and send home everybody who waits. Control thread. */
 void engine_stop(struct engine *e);
+
+/* Write what has changed since it was written last. After engine_stop(); every other thread has ended. */
+void engine_save(struct engine *e);
 
 /* Free everything; every other thread has ended. */
 void engine_done(struct engine *e);

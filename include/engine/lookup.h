@@ -24,9 +24,17 @@ struct ask {
 	struct buf map, key;		/* the request, copied */
 	uint64_t serial;		/* of the registry in which it was parked */
 	unsigned candidate, table;	/* where the walk stopped */
+	bool has_stale_miss;		/* see tally.is_stale */
 	enum verdict delivered;		/* what the directory said */
+	enum temp_reason reason;	/* with TEMP */
 	struct buf text;		/* value or reason that came with it */
 	struct buf stale;		/* may stand in for the directory; empty: nothing */
+};
+
+/* What else there is to count of an answer. */
+struct tally {
+	unsigned step;			/* FOUND: the place of the candidate key, from 0 */
+	bool is_stale;			/* FOUND or NOTFOUND by a copy past its time */
 };
 
 /* A loop's scratch memory for walks; all zeroes is valid. */
@@ -38,6 +46,7 @@ struct lookup {
 	struct buf result;		/* the rewritten value */
 	struct buf reason;		/* "MAP: why" */
 	struct ask *spare;		/* the ask for the next park */
+	struct tally tally;		/* of the last answer */
 };
 
 /*
@@ -48,7 +57,8 @@ struct lookup {
  *            stopped, or from the start when the configuration has changed.
  * now        msec of clock_msec()
  * ret        set when answered; the value is good until the callback returns or `l` is used again
- * ret_map    set when answered: the map, for the counters; NULL when unknown
+ * ret_map    set when answered: the map, for the counters, which are the caller's to see to;
+ *            NULL when unknown
  *
  * Returns NULL when answered, else the ask, which is now waiting; the caller sets its owner.
  */

@@ -24,8 +24,8 @@ struct persist *persist_new(struct loops *loops, const char *directory);
 /*
  * From now on keep the tables of this registry, each written every `interval` msec at most. Those
  * that hold nothing yet are restored first, each mirror with the age it had plus the time since,
- * so that refreshes posted to the loop after this see them. An age from the future (the wall clock
- * was set back) counts as past max_age. Files of tables that are no more are removed.
+ * so that refreshes posted to the loop after this see them; see restore_ages(). Files of tables that
+ * are no more are removed.
  * Control thread; the old registry may be retired right after this.
  */
 void persist_adopt(struct persist *p, const struct registry *r, uint64_t interval);

@@ -14,6 +14,7 @@ struct row {
 	struct text key;		/* empty for a lookup */
 	struct text value;
 	uint64_t until;			/* Unix seconds when it ends; 0: never */
+	bool is_failure;		/* no value: to look the key up ends in temp */
 };
 
 /*

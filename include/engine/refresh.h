@@ -2,12 +2,19 @@
 #ifndef ENGINE_REFRESH_H
 #define ENGINE_REFRESH_H
 
-#include "engine/registry.h"
+#include "engine/exports.h"
+#include "engine/persist.h"
 
 struct refresh;
 
-/* Works on loops->refresh; nothing happens before refresh_adopt(). Control thread. */
-struct refresh *refresh_new(struct loops *loops);
+/*
+ * Works on loops->refresh; nothing happens before refresh_adopt(). Control thread.
+ *
+ * persist    is told of every new mirror, and so is
+ * exports
+ */
+struct refresh *refresh_new(struct loops *loops, struct persist *persist,
+			    struct exports *exports);
 
 /*
  * From now on keep the mirrors of this registry's tables, and of no others. Control thread;
@@ -15,6 +22,22 @@ struct refresh *refresh_new(struct loops *loops);
  * old registry may be retired right after this. NULL: none, which also ends all scans.
  */
 void refresh_adopt(struct refresh *refresh, const struct registry *r);
+
+/*
+ * Let the first scan of each table be at once, even where a snapshot is young enough: another
+ * server may know more than that. Before the loop's thread starts.
+ */
+void refresh_hurry(struct refresh *refresh);
+
+/*
+ * Scan a table now, or NULL: all of them, whatever change_query says. Requests coalesce: a
+ * scan that has not begun serves all that came before, and no table is scanned more than once
+ * a second. One without a mirror is left alone. Control thread.
+ */
+void refresh_now(struct refresh *refresh, const struct table *t);
+
+/* The same with scan_accept(): false, and no scan, when nothing was rejected. Control thread. */
+bool refresh_accept(struct refresh *refresh, struct table *t);
 
 /* After refresh_adopt(NULL) and the end of the refresh loop's thread. */
 void refresh_free(struct refresh *refresh);

@@ -7,13 +7,21 @@
 #include "engine/settings.h"
 #include "engine/table.h"
 
-/* A map: what clients ask by name. Constant, but for its counters. */
+/* How the file of a map with `export` is. Written by the refresh thread, read by anybody. */
+struct export_status {
+	_Atomic bool has_failed;	/* to be written, the last time; the old file stays */
+	_Atomic uint64_t current_at;	/* Unix msec: it held what the map did; 0: never yet */
+	_Atomic size_t entries, bad;	/* keys; errors among them; 0: not by this process */
+};
+
+/* A map: what clients ask by name. Constant, but for its counters and its export. */
 struct map {
 	struct text name;		/* in its settings */
 	struct map_settings *settings;	/* owned; its tables' settings belong to the tables */
 	struct table **tables;		/* references */
 	size_t n_tables;
 	struct counters *counters;	/* one cell per answer loop */
+	struct export_status export;
 	unsigned refs;			/* control thread only */
 };
 
@@ -29,6 +37,12 @@ struct registry {
 	struct source **sources;	/* references */
 	size_t n_sources;
 };
+
+/*
+ * Is there memory for the tables that are new in `settings`? registry_new() cannot fail, so
+ * ask before. `old` as there. Control thread.
+ */
+bool registry_has_room(const struct settings *settings, const struct registry *old);
 
 /*
  * Build a registry from settings, taking maps and sources out of them (NULL stays in the lists)

@@ -17,9 +17,13 @@ const char *restore_table(struct table *t, const struct snapshot *s, uint64_t no
 
 /*
  * How old things in a file are now, msec. Never more than `now`, the time since the beginning
- * of our clock, which is more than any stale_max. If the file is from the future, the wall clock was
- * wrong, now or then, and nobody knows: whatever is only true for a while is over, and what may
- * stand in for a directory may still stand in.
+ * of our clock, which is more than any stale_max.
+ *
+ * The wall clock may have been wrong, then or now, and ours starts anew with each boot. So a mirror
+ * is FRESH, and an absence in the cache still believed, only if both clocks say so; a file of the
+ * future, by either, is of another boot or of a wrong clock, and nobody knows: whatever is only true
+ * for a while is over. What may stand in for a directory stands in as long as the wall clock
+ * says.
  */
 struct ages {
 	uint64_t mirror;

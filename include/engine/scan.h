@@ -12,12 +12,15 @@ struct scan {
 	struct mirror_builder *builder;	/* while it runs */
 	struct buf key;			/* the folded key of the row before */
 	struct buf row_key;		/* as it came */
-	struct buf value;
+	struct buf value, timed;	/* of the row; the same with the time when it ends */
 	bool is_bad_key;
 	unsigned samples;		/* keys of the new mirror still to be compared */
 	struct text sampled_key, sampled;	/* views into the mirror, which only this thread replaces */
 	struct values live;		/* what the directory says to the sampled key */
 };
+
+/* What a mirror of such a table may hold. */
+struct mirror_limits scan_limits(const struct table_settings *s);
 
 /* Start collecting. False: out of memory. */
 bool scan_begin(struct scan *s);
@@ -28,11 +31,25 @@ const char *scan_row(struct scan *s, const struct row *row);
 /* How many rows there are so far, for the log. */
 size_t scan_rows(const struct scan *s);
 
+/* What became of a scan that the directory ended in success. */
+enum scan_end {
+	SCAN_PUBLISHED,		/* and logged */
+	SCAN_REJECTED,		/* logged; see table_rejection(). The old mirror stays. */
+	SCAN_LOST		/* for ret_why, a literal. The old mirror stays. */
+};
+
 /*
- * The directory ended in success: judge what came and publish it, or keep the old mirror. Logs
- * which. The replaced mirror is retired on the refresh loop. NULL, or why not.
+ * The directory ended in success: judge what came, and publish it or keep the old mirror. A
+ * replaced mirror is retired on the refresh loop.
  */
-const char *scan_finish(struct scan *s, struct loops *loops);
+enum scan_end scan_finish(struct scan *s, struct loops *loops, const char **ret_why);
+
+/*
+ * An operator accepts the table's rejected scan: the next one is published in spite of its
+ * fault if it brings the same, or, when only its size is wrong, no fewer keys. False: none was
+ * rejected since the last good one. Any thread.
+ */
+bool scan_accept(struct table *t);
 
 /* The scan failed: drop what came. */
 void scan_abandon(struct scan *s);
@@ -48,12 +65,10 @@ void scan_live(struct scan *s, struct text value);
 void scan_compare(struct scan *s);
 
 /*
- * May a scan's mirror replace `old` (NULL: nothing yet)? NULL: yes; else why not, for the
- * log. DESIGN 6, reliability.md 3.
- *
- * n_rows, n_bad    what the scan brought, bad ones included
+ * May a scan's mirror replace the old one? DESIGN 6, reliability.md 3. `fault` of what is
+ * judged is ignored. Faults of size come last: they are the ones that can be accepted without
+ * being looked at.
  */
-const char *scan_verdict(const struct table_settings *s, const struct mirror *old,
-			 const struct mirror *scanned, size_t n_rows, size_t n_bad);
+enum scan_fault scan_verdict(const struct table_settings *s, const struct judged *j);
 
 #endif

@@ -34,6 +34,7 @@ struct source_settings {
 	uint64_t scan_timeout;		/* one whole scan */
 	uint64_t scan_idle;		/* a scan without a new row */
 	char *fingerprint;		/* equal texts are equal settings */
+	char *identity;			/* equal texts are the same directory */
 };
 
 enum table_mode { TABLE_DEMAND, TABLE_MIRROR };
@@ -51,9 +52,11 @@ struct table_settings {
 	struct template *result_format;
 	struct domain_list *domain;	/* NULL: every key */
 	size_t expansion_limit;		/* values per key; 0: no limit */
+	bool distinct_values;		/* a value that the key has already is left out */
 	enum table_mode mode;
+	bool asks_odd_keys;		/* mirror: what is not ldap_key_is_plain() is not in it */
 	uint64_t refresh;		/* mirror: from one scan to the next */
-	uint64_t change_interval;	/* mirror: how often change_query is asked; 0: never */
+	uint64_t change_interval;	/* mirror: how often it is asked whether anything changed; 0: never */
 	uint64_t max_age;		/* mirror: FRESH until so old */
 	uint64_t stale_max;		/* STALE until so old, then EXPIRED; demand: see demand.h */
 	uint64_t ttl, negative_ttl;	/* demand, and what a mirror's misses were told */
@@ -64,9 +67,16 @@ struct table_settings {
 	char *domains;			/* the domain map for ON_MISS_DOMAIN, STALE_MISS_DOMAIN; or NULL */
 	size_t min_entries;		/* a scan with fewer keys is rejected */
 	unsigned max_shrink;		/* percent a scan may lose against the mirror (and 20 keys) */
+	uint64_t shrink_confirm;	/* a scan too small is accepted if it is the same for so long; 0: never */
 	struct text *expect;		/* folded keys that every good scan holds */
 	size_t n_expect;
 	size_t max_entries, max_bytes;	/* a scan that brings more is rejected */
+	/*
+	 * A digest of all that defines the answers and of nothing else, the directory included:
+	 * what one table has learnt is true for another one with the same identity, in this
+	 * process or, by way of a snapshot, in the next. Never of secrets.
+	 */
+	char *identity;
 	char *fingerprint;
 };
 
@@ -74,13 +84,16 @@ struct table_settings {
 struct map_settings {
 	char *name;
 	struct search_rules rules;
+	bool is_secret;			/* never written to disk */
+	char *export_path;		/* the file, "/x/NAME.cdb"; all tables are mirrors. NULL: none */
 	struct table_settings **tables;
 	size_t n_tables;
 	char *fingerprint;		/* of the map and all its tables */
 };
 
 struct listener_settings {
-	const struct protocol *protocol;
+	const struct protocol *protocol;	/* NULL with is_http */
+	bool is_http;			/* for administrators: daemon/http.h, which has its own limits */
 	char *address;			/* as configured: "unix:/path", "inet:127.0.0.1:8999" */
 	char *map;			/* the one map of a tcp_table listener, else NULL */
 	char *owner, *group;		/* of a unix socket; NULL: the server's */
@@ -100,6 +113,9 @@ struct daemon_settings {
 	struct log_settings log;
 	size_t max_clients, max_clients_per_address;
 	uint64_t stop_timeout;		/* SIGTERM: how long parked requests may still wait */
+	char *state_directory;		/* NULL: no snapshots */
+	uint64_t snapshot_interval;	/* each table is written so often at most */
+	uint64_t start_wait;		/* for every mirror, before the server is called ready */
 };
 
 struct settings {

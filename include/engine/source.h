@@ -2,6 +2,7 @@
 #ifndef ENGINE_SOURCE_H
 #define ENGINE_SOURCE_H
 
+#include "engine/counters.h"
 #include "engine/loop.h"
 #include "engine/settings.h"
 #include "store/demand.h"
@@ -44,14 +45,28 @@ void source_forget(struct source *s, uint64_t table_id);
 /* A driver process says something about the directory: "host", "cert_not_after". Any thread. */
 void source_learn(struct source *s, struct text name, struct text value);
 
-/* What the stats dump says of it. */
+/*
+ * A scan has just talked to the directory, or could not, for the reason `why`; lookups see to that
+ * themselves. Any thread.
+ */
+void source_heard(struct source *s, bool is_there, struct text why);
+
+/* Does the directory answer, as far as is known? IDLE: nobody has asked yet. */
+enum source_state { SOURCE_IDLE, SOURCE_UP, SOURCE_DOWN };
+const char *source_state_name(enum source_state state);	/* "up" */
+
+/* What is known of it at this moment. */
 struct source_stats {
 	const char *name;
+	enum source_state state;
 	unsigned up, busy;	/* processes that said hello; of those, with a lookup */
 	size_t queued;
 	uint64_t lookups, failures, restarts;	/* since the start of the server */
 	char host[128];		/* whom a driver process talked to last; "": unknown */
 	uint64_t cert_not_after;	/* Unix seconds; 0: unknown, or no TLS */
+	struct histogram took;		/* lookups, from a process's getting one to its answer */
+	uint64_t failed_at;		/* the last time, clock_wall_msec(); 0: never */
+	char why[200];			/* escaped */
 };
 struct source_stats source_stats(struct source *s);
 

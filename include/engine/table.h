@@ -3,11 +3,15 @@
 #define ENGINE_TABLE_H
 
 #include "base/verdict.h"
+#include "engine/counters.h"
 #include "engine/process.h"
+#include "engine/rejection.h"
 #include "engine/settings.h"
 #include "store/demand.h"
+#include "store/distinct.h"
 #include "store/mirror.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 struct source;
@@ -18,6 +22,23 @@ struct source;
 /* By age of a mirror's last accepted truth; see DESIGN 6. */
 enum table_state { TABLE_EMPTY, TABLE_FRESH, TABLE_STALE, TABLE_EXPIRED };
 
+/* What may become of a scan. */
+enum scan_outcome { SCAN_OK, SCAN_WAS_REJECTED, SCAN_FAILED, SCAN_OUTCOMES };
+const char *scan_outcome_name(enum scan_outcome outcome);	/* "rejected" */
+
+/* What has become of a table's scans. All zeroes: there were none. */
+struct table_scans {
+	uint64_t n[SCAN_OUTCOMES];
+	struct histogram took;		/* those that were ok */
+	uint64_t ended;			/* the last one, clock_wall_msec(); 0: none yet */
+	enum scan_outcome outcome;	/* of the last one, as all that follows */
+	uint64_t msec;			/* what it took; 0: it never began */
+	size_t rows;
+	char why[200];			/* not ok, escaped */
+	uint64_t began;			/* the one that is running, clock_msec(); 0: none is */
+	size_t rows_now;		/* of that one, so far */
+};
+
 struct table {
 	uint64_t id;				/* never used twice */
 	struct table_settings *settings;	/* owned, constant */
@@ -25,9 +46,17 @@ struct table {
 	struct source *source;			/* a reference; constant */
 	_Atomic(struct mirror *) mirror;	/* published; NULL until the first accepted scan */
 	struct demand *demand;			/* owned */
+	_Atomic uint64_t n_learnt;		/* answers of the directory that went into `demand` */
 	_Atomic uint64_t n_differing;		/* sampled keys whose live answer was another */
+	_Atomic uint64_t scan_began, scan_rows;	/* the running scan; see struct table_scans */
+	pthread_mutex_t lock;			/* guards rejection, scans */
+	struct rejection rejection;		/* of its scans */
+	struct table_scans scans;
 	unsigned refs;				/* control thread only */
 };
+
+/* Bytes of the smallest cache of single keys that such a table is content with. */
+size_t table_least_cache(const struct table_settings *settings);
 
 /* Takes over `settings`; takes a reference to `source`. One reference is the caller's. Control thread. */
 struct table *table_new(struct table_settings *settings, const char *map, struct source *source);
@@ -43,6 +72,28 @@ bool table_asks(const struct table_settings *s, struct text key);
 enum table_state table_state(const struct table *t, uint64_t now);
 const char *table_state_name(enum table_state state);
 
+/* What is known of scans that were rejected; `times` 0: none since the last good one. Any thread. */
+struct rejection table_rejection(struct table *t);
+
+/* A scan begins; it has ended, with so many rows, or could not even begin. Refresh thread. */
+void table_scan_begins(struct table *t);
+void table_scan_ended(struct table *t, enum scan_outcome outcome, size_t rows, struct text why);
+
+/* What has become of scans. Any thread. */
+struct table_scans table_scans(struct table *t);
+
+/*
+ * What a mirror says now, by the wall clock: values whose time has passed are gone, and a
+ * key without any other is absent.
+ *
+ * scratch    what `ret_value` may look into; cleared when it is needed
+ */
+enum mirror_says table_find(const struct mirror *m, struct text key, struct buf *scratch,
+			    struct text *ret_value);
+
+/* The same for a value of a mirror that has been found already; as timed_read(). */
+enum mirror_says table_read(struct text *value, struct buf *scratch);
+
 /* What a driver process is told about it. */
 struct process_table table_for_process(const struct table *t);
 
@@ -56,6 +107,7 @@ enum membership { MEMBER_UNKNOWN, MEMBER_YES, MEMBER_NO };
 struct domain_oracle {
 	enum membership (*ask)(void *ctx, const char *map, struct text domain, uint64_t now);
 	void *ctx;
+	struct text request;	/* what the client asked for: the domain of keys without one */
 };
 
 /* What table_get() found out. */
@@ -64,7 +116,7 @@ struct table_reply {
 	bool is_parked;		/* demand_put() will return the waiter */
 	bool lead;		/* the caller submits a lookup for the key, parked or not */
 	bool has_stale;		/* with is_parked: `value` holds what may stand in */
-	bool is_stale;		/* the answer is older than it should be */
+	bool is_stale;		/* FOUND or NOTFOUND is older than it should be */
 };
 
 /*
@@ -84,24 +136,29 @@ enum verdict table_peek(struct table *t, struct text key, uint64_t now,
 
 /*
  * What a parked request gets when the directory failed, or did not answer in time:
- * the old value, or the word of a FRESH mirror, or TEMP for `why`.
+ * the old value, or the word of a FRESH mirror, or `temp`.
+ *
+ * value      scratch; `stale` may look into it
  */
 struct table_reply table_settle(struct table *t, struct text key, uint64_t now,
 				const struct domain_oracle *oracle, struct text stale,
-				struct text why);
+				struct answer temp, struct buf *value);
 
 /*
  * Formats what a source brought for one key, as Postfix does: each value through
  * result_format, joined with ','; more than expansion_limit is an error.
- * postfix-tables.md 4.
+ * postfix-tables.md 4. Unlike Postfix, distinct_values leaves out what is there already.
+ * All zeroes is valid; values_done() frees it.
  */
 struct values {
 	struct buf text;
 	size_t n;
+	struct distinct seen;	/* distinct_values: where each stands in `text` */
 	const char *why;	/* not NULL: the key's answer is TEMP for this reason */
 };
 
 void values_clear(struct values *v);
+void values_done(struct values *v);
 void values_add(struct values *v, const struct table_settings *s, struct text key,
 		struct text value);
 

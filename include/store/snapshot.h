@@ -14,6 +14,7 @@
 struct snapshot {
 	struct text fingerprint; /* of all that defines the answers; another: other answers */
 	uint64_t written;	/* Unix msec */
+	uint64_t clock;		/* the same moment by clock_msec(): of that boot */
 	uint64_t age;		/* of the mirror at that time, msec */
 	uint64_t entries;	/* keys of the mirror */
 	struct text mirror;	/* of mirror_image(), never empty; empty: there was none */

@@ -11,11 +11,11 @@
  * Take one netstring from the front of `in`: decimal length without sign or leading
  * zeros, at most 7 digits, ':', that many bytes, ','.
  *
- * max          longest content to accept; MALFORMED as soon as the digits exceed it
+ * max          longest content to accept; OVERLONG as soon as the digits exceed it
  * ret_content  set on PARSED: a view into `in`
  * ret_used     set on PARSED: bytes taken
  *
- * PARSED, NEED_MORE or MALFORMED. Looks at the length and the comma only, so that calling
+ * PARSED, NEED_MORE, MALFORMED or OVERLONG. Looks at the length and the comma only, so that calling
  * it again for each byte that arrives costs the same each time.
  * Source: https://cr.yp.to/proto/netstrings.txt; stricter than Postfix
  * src/util/netstring.c, which takes leading zeros (reliability.md F72, F73, F75).

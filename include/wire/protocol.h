@@ -15,16 +15,21 @@ enum parsed {
 	PARSED,		/* one request taken */
 	NEED_MORE,	/* call again with more bytes */
 	MEANINGLESS,	/* well framed, but no request: one PERM reply, then go on */
-	MALFORMED,	/* out of step, or too long a request: close, say nothing */
+	MALFORMED,	/* out of step: close, say nothing */
+	OVERLONG,	/* too long a request: close, say nothing */
 };
 
 #define REQUEST_EXTRA ((size_t)9)	/* most bytes a protocol puts around a request */
+
+/* For counting. */
+enum protocol_kind { PROTOCOL_SOCKETMAP, PROTOCOL_TCP_TABLE, PROTOCOLS };
 
 /*
  * One protocol, constant. Adding one is adding a file with one of these.
  */
 struct protocol {
 	const char *name;		/* as in `protocol = "socketmap"` */
+	enum protocol_kind kind;
 	size_t max_request;		/* default of the listener's max_request, bytes */
 	uint64_t idle_timeout;		/* default of the listener's idle_timeout, msec; 0: none */
 	bool is_evictable;		/* its clients come back at no cost when they are closed */
@@ -76,6 +81,9 @@ extern const struct protocol socketmap;		/* wire/socketmap.c */
  * PERM are both 400.
  */
 extern const struct protocol tcp_table;		/* wire/tcp_table.c */
+
+/* In the order of their kinds. */
+extern const struct protocol *const protocols[PROTOCOLS];
 
 /* The protocol of that name, or NULL. */
 const struct protocol *protocol_find(struct text name);

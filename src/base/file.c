@@ -1,5 +1,7 @@
 #include "base/file.h"
 
+#include "base/must.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -16,7 +18,10 @@ static int read_all(int fd, size_t max, struct buf *out)
 	if (!S_ISREG(st.st_mode))
 		return S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
 	for (;;) {
-		ssize_t n = read(fd, buf_room(out, 4096), 4096);
+		if (!buf_reserve(out, 4096))
+			return ENOMEM;
+
+		ssize_t n = read(fd, out->p + out->n, 4096);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -39,6 +44,8 @@ bool file_read(const char *path, size_t max, struct buf *out, struct buf *ret_wh
 		close(fd);
 	if (error == 0)
 		return true;
+	if (error == ENOMEM)
+		must(NULL);	/* not before the file is closed: see must_guard() */
 	out->n = before;
 	buf_printf(ret_why, "%s: %s", path, strerror(error));
 	return false;

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "base/recent.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -69,6 +70,13 @@ struct bucket {
 static struct bucket buckets[BUCKETS / WAYS][WAYS];
 static pthread_mutex_t buckets_lock = PTHREAD_MUTEX_INITIALIZER;	/* guards buckets */
 
+static _Atomic uint64_t n_suppressed;
+
+uint64_t log_suppressed(void)
+{
+	return atomic_load_explicit(&n_suppressed, memory_order_relaxed);
+}
+
 static struct bucket *find_bucket(uint64_t id, uint64_t now)
 {
 	struct bucket *set = buckets[(id >> 1) % (BUCKETS / WAYS)], *oldest = set;
@@ -103,6 +111,7 @@ bool log_admit(const char *event, const char *scope, uint64_t now, uint64_t *ret
 		is_admitted = true;
 	} else {
 		b->suppressed++;
+		atomic_fetch_add_explicit(&n_suppressed, 1, memory_order_relaxed);
 	}
 	pthread_mutex_unlock(&buckets_lock);
 	return is_admitted;
@@ -137,14 +146,19 @@ static void format_msec(struct buf *out, uint64_t msec)
 		buf_printf(out, "%" PRIu64 "s", msec / 1000);
 }
 
-static void format_key(struct buf *out, struct text key)
+void log_key_hash(struct buf *out, struct text key)
+{
+	buf_printf(out, "#%012" PRIx64, hash_text(key) >> 16);
+}
+
+void log_key(struct buf *out, struct text key)
 {
 	switch ((enum log_keys)keys) {
 	case LOG_KEYS_FULL:
-		format_text(out, key);
+		buf_text(out, key);
 		break;
 	case LOG_KEYS_HASH:
-		buf_printf(out, "#%012" PRIx64, hash_text(key) >> 16);
+		log_key_hash(out, key);
 		break;
 	case LOG_KEYS_NONE:
 		buf_str(out, "-");
@@ -152,16 +166,29 @@ static void format_key(struct buf *out, struct text key)
 	}
 }
 
-void log_format(struct buf *out, const char *event, const struct log_field *fields,
-		size_t n_fields)
+static void format_key(struct buf *out, struct text key, bool is_for_all)
 {
-	buf_printf(out, "event=%s", event);
+	if (keys != LOG_KEYS_FULL)
+		log_key(out, key);
+	else if (is_for_all)
+		log_key_hash(out, key);
+	else
+		format_text(out, key);
+}
+
+/* Append " name=value ..."; what is for all eyes shows no key. */
+static void format_fields(struct buf *out, const struct log_field *fields, size_t n_fields,
+			  bool is_for_all)
+{
 	for (size_t i = 0; i < n_fields; i++) {
 		const struct log_field *f = &fields[i];
 
+		if (f->kind == LOG_KEY_LIST && is_for_all && keys == LOG_KEYS_FULL)
+			continue;
 		buf_printf(out, " %s=", f->name);
 		switch (f->kind) {
 		case LOG_TEXT:
+		case LOG_KEY_LIST:
 			format_text(out, f->text);
 			break;
 		case LOG_NUMBER:
@@ -171,10 +198,27 @@ void log_format(struct buf *out, const char *event, const struct log_field *fiel
 			format_msec(out, f->number);
 			break;
 		case LOG_KEY:
-			format_key(out, f->text);
+			format_key(out, f->text, is_for_all);
 			break;
 		}
 	}
+}
+
+void log_format(struct buf *out, const char *event, const struct log_field *fields,
+		size_t n_fields)
+{
+	buf_printf(out, "event=%s", event);
+	format_fields(out, fields, n_fields, false);
+}
+
+static void keep(enum log_level at, const char *event, const struct log_field *fields,
+		 size_t n_fields)
+{
+	struct buf text = { 0 };
+
+	format_fields(&text, fields, n_fields, true);
+	recent_add(at, event, text_trim(buf_view(&text)));
+	buf_done(&text);
 }
 
 static void write_line(enum log_level at, struct buf *line)
@@ -204,7 +248,13 @@ void log_event(enum log_level at, const char *event, const char *scope,
 	};
 	uint64_t suppressed = 0;
 
-	if ((int)at > level || !log_admit(event, scope, clock_msec(), &suppressed))
+	bool is_written = (int)at <= level, is_kept = recent_wants(at, event);
+
+	if ((!is_written && !is_kept) || !log_admit(event, scope, clock_msec(), &suppressed))
+		return;
+	if (is_kept)
+		keep(at, event, fields, n_fields);
+	if (!is_written)
 		return;
 
 	struct buf line = { 0 };

@@ -209,18 +209,21 @@ static bool next_parent(struct search *s)
 	return s->host.n > 0;
 }
 
+bool search_is_local(const struct search_rules *rules, struct text domain)
+{
+	for (size_t i = 0; i < rules->n_local_domains; i++)
+		if (text_eq(rules->local_domains[i], domain))
+			return true;
+	return false;
+}
+
 static bool in_local_domain(struct search *s)
 {
-	const struct search_rules *rules = s->rules;
-
-	if (rules->n_local_domains == 0)
+	if (s->rules->n_local_domains == 0)
 		return false;
 	buf_clear(&s->scratch);
 	fold(s->address.domain, &s->scratch);
-	for (size_t i = 0; i < rules->n_local_domains; i++)
-		if (text_eq(rules->local_domains[i], buf_view(&s->scratch)))
-			return true;
-	return false;
+	return search_is_local(s->rules, buf_view(&s->scratch));
 }
 
 /* Does the key have what such a candidate is made of? */

@@ -4,10 +4,14 @@
 #include "base/log.h"
 
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* Replies collected before they are written and the next client gets its turn. */
 #define OUT_HIGH ((size_t)256 << 10)
+
+/* While the server stops: how long somebody who has just been let in may take to ask. */
+#define FIRST_REQUEST_MSEC 1000
 
 static const struct listener_settings *limits(const struct client *c)
 {
@@ -60,17 +64,46 @@ void client_close(struct client *c)
 	answers_check_drained(a);
 }
 
-static void refuse(struct client *c, const char *why)
+static void count_listener(const struct client *c, enum listener_counter which)
 {
+	count_up(&c->listener->counters[c->answers->loop->index].n[which], 1);
+}
+
+static void refuse(struct client *c, enum listener_counter which, const char *why)
+{
+	count_listener(c, which);
 	log_info("client_closed", c->listener->settings->address,
 		 F_STR("listener", c->listener->settings->address), F_STR("why", why));
 	client_close(c);
 }
 
+/* Has it said something that we have not read yet? Closing then would be a reset to it. */
+static bool has_more(const struct client *c)
+{
+	uv_os_fd_t fd;
+	char byte;
+
+	return uv_fileno(&c->uv.handle, &fd) == 0 &&
+	       recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+/* It has come to ask, and its first request is on the way. */
+static bool is_new(const struct client *c)
+{
+	return !c->has_asked && clock_msec() < c->last_active + FIRST_REQUEST_MSEC;
+}
+
+/* It has got all that it asked for, and will not or, while we stop, cannot ask more. */
+static bool is_done(const struct client *c)
+{
+	if (c->ask || c->is_writing || c->is_waiting)
+		return false;
+	return c->has_ended || (c->answers->is_draining && !has_more(c) && !is_new(c));
+}
+
 void client_finish(struct client *c)
 {
-	c->has_ended = true;
-	if (!c->ask && !c->is_writing && !c->is_waiting)
+	if (is_done(c))
 		client_close(c);
 }
 
@@ -136,7 +169,7 @@ static void flush(struct client *c)
 	if ((size_t)sent < out->n) {
 		buf_text(c->is_writing ? &c->later : &c->out, text_skip(buf_view(out), (size_t)sent));
 		if (c->out.n + c->later.n > limits(c)->max_unread)
-			refuse(c, "reads no replies");
+			refuse(c, LISTENER_UNREAD, "reads no replies");
 		else if (!c->is_writing)
 			write_out(c);
 	}
@@ -144,15 +177,38 @@ static void flush(struct client *c)
 
 /* --- requests ------------------------------------------------------------------------------- */
 
-static void respond(struct client *c, struct answer answer, struct map *map)
+/* One more answer of `map`; `sent` is what became of it. */
+static void count_answer(struct client *c, struct map *map, struct answer answer, enum verdict sent,
+			 uint64_t usec)
+{
+	struct counters *n = &map->counters[c->answers->loop->index];
+	struct tally tally = c->answers->lookup.tally;
+
+	count_up(&n->replies[limits(c)->protocol->kind][sent], 1);
+	histogram_add(&n->took, &lookup_bounds, usec);
+	if (sent == TEMP)
+		count_up(&n->temps[answer.verdict == FOUND ? REASON_TOO_LONG : answer.reason], 1);
+	else if (tally.is_stale)
+		count(n, sent == FOUND ? COUNT_STALE_HITS : COUNT_STALE_MISSES);
+	if (sent == FOUND)
+		count_up(&n->hits[tally.step < COUNTED_STEPS ? tally.step : COUNTED_STEPS - 1], 1);
+}
+
+/* Of a request that came at `since`, usec. Returns the time. */
+static uint64_t respond(struct client *c, struct answer answer, struct map *map, uint64_t since)
 {
 	enum verdict sent = limits(c)->protocol->reply(answer, &c->answers->out);
+	uint64_t now = clock_usec();
 
-	if (sent != answer.verdict && map) {
-		count(&map->counters[c->answers->loop->index], COUNT_TOO_LONG);
+	count_listener(c, LISTENER_REQUESTS);
+	if (map)
+		count_answer(c, map, answer, sent, now - since);
+	else if (answer.reason == REASON_UNKNOWN_MAP)
+		count_up(&c->answers->n_unknown_map, 1);
+	if (sent != answer.verdict && map)
 		log_error("value_too_long", map->settings->name, F_STR("map", map->settings->name),
 			  F_NUM("bytes", answer.value.n));
-	}
+	return now;
 }
 
 static void wait_for(struct client *c, struct ask *ask)
@@ -162,22 +218,24 @@ static void wait_for(struct client *c, struct ask *ask)
 	answers_park(c->answers, ask);
 }
 
-static void answer(struct client *c, const struct request *request, uint64_t now)
+/* At `now`, usec; returns the time afterwards. */
+static uint64_t answer(struct client *c, const struct request *request, uint64_t now)
 {
 	struct answers *a = c->answers;
 	struct text name = limits(c)->map ? text_of(limits(c)->map) : request->map;
 	struct answer found;
 	struct map *map;
 	struct ask *ask = lookup_run(&a->lookup, engine_registry(a->engine), name, request->key, NULL,
-				     now, &found, &map);
+				     now / 1000, &found, &map);
 
-	if (ask)
-		wait_for(c, ask);
-	else
-		respond(c, found, map);
+	if (!ask)
+		return respond(c, found, map, now);
+	c->asked = now;
+	wait_for(c, ask);
+	return now;
 }
 
-/* Answer from the front of `in` as much as may be answered now; returns the bytes used. */
+/* Answer from the front of `in` as much as may be answered at `now`, usec; returns the bytes used. */
 static size_t serve(struct client *c, struct text in, uint64_t now)
 {
 	struct answers *a = c->answers;
@@ -191,23 +249,28 @@ static size_t serve(struct client *c, struct text in, uint64_t now)
 			answers_again(a, c);
 			break;
 		}
-		switch (protocol->parse(text_skip(in, at), limits(c)->max_request, &a->scratch,
-					&request, &used)) {
+
+		enum parsed parsed = protocol->parse(text_skip(in, at), limits(c)->max_request,
+						     &a->scratch, &request, &used);
+		switch (parsed) {
 		case PARSED:
 			at += used;
-			answer(c, &request, now);
+			now = answer(c, &request, now);
 			c->began = 0;
 			continue;
 		case MEANINGLESS:
 			at += used;
-			respond(c, answer_perm("bad request"), NULL);
+			count_listener(c, LISTENER_REQUEST);
+			now = respond(c, answer_perm("bad request"), NULL, now);
 			c->began = 0;
 			continue;
 		case NEED_MORE:
 			if (!c->began)
-				c->began = now;
+				c->began = now / 1000;
 			return at;
 		case MALFORMED:
+		case OVERLONG:
+			count_listener(c, parsed == OVERLONG ? LISTENER_TOO_LONG : LISTENER_SYNTAX);
 			log_info("protocol_error", limits(c)->address,
 				 F_STR("listener", limits(c)->address),
 				 F_KEY("bytes", text_skip(in, at)));
@@ -249,7 +312,7 @@ static void settle(struct client *c, uint64_t usec)
 	buf_clear(&c->answers->out);
 	if (c->is_closing)
 		return;
-	if ((c->has_ended || c->answers->is_draining) && !c->ask && !c->is_writing && !c->is_waiting) {
+	if (is_done(c)) {
 		client_close(c);
 		return;
 	}
@@ -264,24 +327,26 @@ static void settle(struct client *c, uint64_t usec)
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
 {
 	struct client *c = stream->data;
-	uint64_t usec = clock_usec(), now = usec / 1000;
+	uint64_t usec = clock_usec();
 
 	if (n == 0)
 		return;
 	if (n < 0) {
+		c->has_ended = true;
 		if (n != UV_EOF)
 			client_close(c);	/* a reset: normal when smtpd exits */
 		else
 			client_finish(c);
 		return;
 	}
+	c->has_asked = true;
 	if (c->in.n == 0) {
 		struct text in = { b->base, (size_t)n };
 
-		buf_text(&c->in, text_skip(in, serve(c, in, now)));
+		buf_text(&c->in, text_skip(in, serve(c, in, usec)));
 	} else {
 		buf_add(&c->in, b->base, (size_t)n);
-		buf_drop(&c->in, serve(c, buf_view(&c->in), now));
+		buf_drop(&c->in, serve(c, buf_view(&c->in), usec));
 	}
 	settle(c, usec);
 }
@@ -291,7 +356,7 @@ void client_turn(struct client *c)
 	uint64_t usec = clock_usec();
 
 	c->is_waiting = false;
-	buf_drop(&c->in, serve(c, buf_view(&c->in), usec / 1000));
+	buf_drop(&c->in, serve(c, buf_view(&c->in), usec));
 	settle(c, usec);
 }
 
@@ -310,8 +375,8 @@ void client_resume(struct client *c, struct ask *ask, bool is_late)
 	if (next)
 		wait_for(c, next);
 	else
-		respond(c, found, map);
-	buf_drop(&c->in, serve(c, buf_view(&c->in), now));
+		usec = respond(c, found, map, c->asked);
+	buf_drop(&c->in, serve(c, buf_view(&c->in), usec));
 	settle(c, usec);
 }
 
@@ -321,14 +386,16 @@ void client_check(struct client *c, uint64_t now)
 {
 	const struct listener_settings *l = limits(c);
 
-	if (c->is_writing) {
+	if (is_done(c)) {
+		client_close(c);
+	} else if (c->is_writing) {
 		if (now >= c->written + l->write_timeout)
-			refuse(c, "reads no replies");
+			refuse(c, LISTENER_UNREAD, "reads no replies");
 	} else if (c->ask || c->is_waiting) {
 		return;
 	} else if (c->began) {
 		if (l->request_timeout && now >= c->began + l->request_timeout)
-			refuse(c, "request not finished in time");
+			refuse(c, LISTENER_TIMEOUT, "request not finished in time");
 	} else if (l->idle_timeout && now >= c->last_active + l->idle_timeout) {
 		client_close(c);
 	}
@@ -351,7 +418,7 @@ void client_evict(struct message *message)
 
 static int open_stream(struct client *c, uv_loop_t *loop)
 {
-	if (text_starts(text_of(limits(c)->address), TEXT("unix:"))) {
+	if (c->is_unix) {
 		uv_pipe_init(loop, &c->uv.pipe, 0);
 		return uv_pipe_open(&c->uv.pipe, c->fd);
 	}
@@ -366,6 +433,7 @@ void client_begin(struct message *message)
 	int rc = open_stream(c, &a->loop->uv);
 
 	c->uv.handle.data = c;
+	c->last_active = clock_msec();
 	c->next = a->clients;
 	if (c->next)
 		c->next->prev = c;

@@ -23,6 +23,8 @@ static char *directory_of(const char *path)
 		buf_byte(&b, '.');
 
 	char *real = realpath(buf_cstr(&b), NULL);
+	if (!real && errno == ENOMEM)
+		must(NULL);
 	if (!real)
 		return buf_take(&b);
 	buf_done(&b);
@@ -42,6 +44,18 @@ static bool parse(struct conf *c, const char *path, const struct text *text,
 	return is_good;
 }
 
+/* systemd's StateDirectory= wins over our default; several are separated by ':', systemd.exec(5). */
+static void take_state_directory(struct conf *c)
+{
+	struct text list = text_of(getenv("STATE_DIRECTORY")), first;
+
+	if (node_find(&c->root, "state_directory"))
+		return;
+	if (!text_next(&list, ":", &first))
+		first = TEXT(STATEDIR);
+	c->daemon.s.state_directory = must(strndup(first.p, first.n));
+}
+
 static void read_daemon(struct conf *c)
 {
 	struct daemon_block *b = &c->daemon;
@@ -49,6 +63,7 @@ static void read_daemon(struct conf *c)
 
 	conf_apply(c, &c->root, targets);
 	conf_complete(c, &c->root, daemon_rows, NULL);
+	take_state_directory(c);
 	if (!log_parse_target(text_of(b->log), &b->s.log.facility))
 		conf_error(c, node_find(&c->root, "log"), "log: \"%s\" is none of %s",
 			   b->log,
@@ -77,6 +92,16 @@ static int by_text(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+/* The nth name. False: out of memory. */
+static bool add_name(char ***names, size_t n, struct text name)
+{
+	char **more = realloc(*names, (n + 1) * sizeof *more);
+
+	if (more)
+		*names = more;
+	return more && (more[n] = strndup(name.p, name.n));
+}
+
 /* The names of the map files, sorted; backups and dotfiles are none. */
 static char **list_maps(struct conf *c, size_t *ret_n)
 {
@@ -94,8 +119,11 @@ static char **list_maps(struct conf *c, size_t *ret_n)
 		if (name.n <= suffix.n || name.p[0] == '.' ||
 		    !text_eq(text_skip(name, name.n - suffix.n), suffix))
 			continue;
-		names = must(realloc(names, (n + 1) * sizeof *names));
-		names[n++] = must(strndup(name.p, name.n - suffix.n));
+		if (!add_name(&names, n, (struct text){ name.p, name.n - suffix.n })) {
+			closedir(dir);
+			must(NULL);
+		}
+		n++;
 	}
 	if (dir)
 		closedir(dir);
@@ -121,21 +149,30 @@ static void read_maps(struct conf *c)
 	free(names);
 }
 
-static struct settings *load(const char *path, const struct text *conf,
-			     const char *map_name, const struct text *map,
-			     struct buf *ret_why, struct buf *ret_notes)
+/* What to load, and what came of it. */
+struct load {
+	const char *path;
+	const struct text *conf;	/* NULL: from files */
+	const char *map_name;
+	const struct text *map;
+	struct buf *why, *notes;
+	struct settings *settings;
+};
+
+static void load(void *ctx)
 {
-	struct conf c = { .dir = directory_of(path), .why = ret_why, .notes = ret_notes };
-	size_t before = ret_why->n;
+	struct load *l = ctx;
+	struct conf c = { .dir = directory_of(l->path), .why = l->why, .notes = l->notes };
+	size_t before = l->why->n;
 
 	c.settings = must_calloc(1, sizeof *c.settings);
 	options_default(daemon_rows, c.dir, &c.daemon);
-	if (parse(&c, path, conf, &c.root)) {
+	if (parse(&c, l->path, l->conf, &c.root)) {
 		read_daemon(&c);
 		conf_sources(&c);
 		conf_listeners(&c);
-		if (map_name)
-			read_map(&c, map_name, map);
+		if (l->map_name)
+			read_map(&c, l->map_name, l->map);
 		else
 			read_maps(&c);
 		conf_listeners_check(&c);
@@ -146,20 +183,41 @@ static struct settings *load(const char *path, const struct text *conf,
 	options_clear(daemon_rows, &c.daemon);
 	node_done(&c.root);
 	free(c.dir);
-	if (ret_why->n == before)
-		return c.settings;
-	settings_free(c.settings);
+	if (l->why->n == before)
+		l->settings = c.settings;
+	else
+		settings_free(c.settings);
+}
+
+/* Load, or say that memory is out, for which there is room from the beginning. */
+static struct settings *load_guarded(struct load *l)
+{
+	static const char out_of_memory[] = "out of memory while reading the configuration\n";
+	size_t before = l->why->n;
+
+	if (buf_reserve(l->why, sizeof out_of_memory) && must_guard(load, l))
+		return l->settings;
+	l->why->n = before;
+	if (buf_reserve(l->why, sizeof out_of_memory))
+		buf_str(l->why, out_of_memory);
 	return NULL;
 }
 
 struct settings *conf_load(const char *path, struct buf *ret_why, struct buf *ret_notes)
 {
-	return load(path, NULL, NULL, NULL, ret_why, ret_notes);
+	struct load l = { .path = path, .why = ret_why, .notes = ret_notes };
+
+	return load_guarded(&l);
 }
 
 struct settings *conf_load_text(const char *path, struct text conf, const char *map_name,
 				struct text map, struct buf *ret_why,
 				struct buf *ret_notes)
 {
-	return load(path, &conf, map_name, &map, ret_why, ret_notes);
+	struct load l = {
+		.path = path, .conf = &conf, .map_name = map_name, .map = &map,
+		.why = ret_why, .notes = ret_notes,
+	};
+
+	return load_guarded(&l);
 }

@@ -102,6 +102,16 @@ static void convert(const struct conf_text *t, config_setting_t *from, struct no
 	convert_value(t, from, ret);
 }
 
+/*
+ * libconfig 1.5 looks at no result of malloc(3): it would write to NULL, and the server be
+ * gone. So there must be room for much more than it takes, a moment before: each setting costs
+ * it some 200 bytes, and is 4 bytes of text or more; the parser has 32 KiB of its own.
+ */
+static void need_room(size_t text_bytes)
+{
+	free(must(malloc((64 << 10) + 64 * text_bytes)));
+}
+
 bool conf_file_parse(const struct conf_text *t, struct node *ret_root,
 		     struct buf *ret_why)
 {
@@ -110,6 +120,7 @@ bool conf_file_parse(const struct conf_text *t, struct node *ret_root,
 	bool is_good;
 
 	buf_text(&text, buf_view(&t->text));
+	need_room(text.n);
 	config_init(&config);
 	is_good = config_read_string(&config, buf_cstr(&text));
 	if (is_good) {

@@ -36,6 +36,15 @@ static bool canonical_inet(struct text t, struct buf *out)
 	return true;
 }
 
+/* What FileDescriptorName= of systemd.socket(5) takes. */
+static bool is_socket_name(struct text t)
+{
+	for (size_t i = 0; i < t.n; i++)
+		if (t.p[i] <= ' ' || t.p[i] > '~' || t.p[i] == ':')
+			return false;
+	return t.n >= 1 && t.n <= 255;
+}
+
 /* Append the address in its only spelling; returns what is wrong with it, or NULL. */
 static const char *canonical_address(const char *address, struct buf *out)
 {
@@ -46,12 +55,46 @@ static const char *canonical_address(const char *address, struct buf *out)
 			       ? NULL
 			       : "wants an IP address and a port: "
 				 "\"inet:127.0.0.1:8999\", \"inet:[::1]:8999\"";
+	if (text_starts(t, TEXT("systemd:"))) {
+		buf_text(out, t);
+		return is_socket_name(text_skip(t, strlen("systemd:")))
+			       ? NULL
+			       : "wants a name as in FileDescriptorName= of a .socket unit: "
+				 "\"systemd:socketmap\"";
+	}
 	if (!text_starts(t, TEXT("unix:/")))
-		return "wants \"unix:/path\" or \"inet:ADDRESS:PORT\"";
+		return "wants \"unix:/path\", \"inet:ADDRESS:PORT\" or \"systemd:NAME\"";
 	if (t.n - strlen("unix:") >= sizeof((struct sockaddr_un *)NULL)->sun_path)
 		return "the path of a unix socket may have 107 bytes";
 	buf_text(out, t);
 	return NULL;
+}
+
+/* Can only this host reach it? */
+static bool is_local(struct text address)
+{
+	return text_starts(address, TEXT("unix:")) || text_starts(address, TEXT("systemd:")) ||
+	       text_starts(address, TEXT("inet:127.")) || text_starts(address, TEXT("inet:[::1]:")) ||
+	       text_starts(address, TEXT("inet:[::ffff:127."));
+}
+
+/* Of a listener for administrators, which has neither maps nor limits to be set. */
+static void check_http(struct conf *c, const struct node *group, struct listener_block *b)
+{
+	static const char *const of_tables[] = {
+		"map", "max_request", "request_timeout", "idle_timeout", "write_timeout",
+		"max_unread", "max_pipelined",
+	};
+
+	b->s.is_http = true;
+	for (size_t i = 0; i < sizeof of_tables / sizeof *of_tables; i++)
+		if (node_find(group, of_tables[i]))
+			conf_error(c, node_find(group, of_tables[i]),
+				   "%s is for socketmap and tcp_table", of_tables[i]);
+	if (b->s.address && !is_local(text_of(b->s.address)))
+		conf_note(c, node_find(group, "address"),
+			  "address: whoever reaches %s may look up every key of every map",
+			  b->s.address);
 }
 
 static void check_protocol(struct conf *c, const struct node *group,
@@ -61,6 +104,10 @@ static void check_protocol(struct conf *c, const struct node *group,
 
 	if (!b->protocol)
 		return;
+	if (strcmp(b->protocol, "http") == 0) {
+		check_http(c, group, b);
+		return;
+	}
 	b->s.protocol = protocol_find(text_of(b->protocol));
 	if (!b->s.protocol) {
 		conf_error(c, where, "unknown protocol \"%s\": %s", b->protocol,
@@ -102,7 +149,7 @@ static void check_address(struct conf *c, const struct node *group,
 				   b->s.address);
 	}
 	for (size_t i = 0; i < sizeof of_unix / sizeof *of_unix; i++)
-		if (text_starts(text_of(b->s.address), TEXT("inet:")) &&
+		if (!text_starts(text_of(b->s.address), TEXT("unix:")) &&
 		    node_find(group, of_unix[i]))
 			conf_error(c, node_find(group, of_unix[i]),
 				   "%s is for unix: addresses", of_unix[i]);

@@ -125,10 +125,12 @@ static void fingerprint(struct map_settings *m)
 	struct buf text = { 0 };
 
 	buf_printf(&text,
-		   "name=%s\nsearch=%s\nparents=%d\npropagate=%d\nowner=%d\ndelimiter=",
-		   m->name, search_kind_name(r->kind), (int)r->parents, r->propagate,
-		   r->owner_request_special);
+		   "name=%s\nsecret=%d\nsearch=%s\nparents=%d\npropagate=%d\nowner=%d\n"
+		   "delimiter=", m->name, m->is_secret, search_kind_name(r->kind),
+		   (int)r->parents, r->propagate, r->owner_request_special);
 	buf_escaped(&text, r->recipient_delimiter);
+	buf_str(&text, "\nexport=");
+	buf_escaped(&text, text_of(m->export_path));
 	for (size_t i = 0; i < r->n_local_domains; i++) {
 		buf_str(&text, "\nlocal=");
 		buf_escaped(&text, r->local_domains[i]);
@@ -175,7 +177,9 @@ void conf_map(struct conf *c, const char *name, const struct node *root)
 			conf_set(c, &root->items[i], row, &b);
 	}
 	make_rules(c, root, name, &b, &m->rules);
+	m->is_secret = b.is_secret;
 	read_tables(c, m, root);
+	conf_export(c, root, b.export, m);
 	fingerprint(m);
 	options_clear(map_rows, &b);
 	all->maps = must(realloc(all->maps, (all->n_maps + 1) * sizeof *all->maps));

@@ -4,7 +4,7 @@ static const struct option_row sqlite_source_rows[] = {
 	{ "dbpath", OPTION_PATH, .min = 1, .flags = OPTION_REQUIRED | OPTION_POSTFIX,
 	  .help = "the database file" },
 	{ "busy_timeout", OPTION_TIME, .max = 600000, .otherwise = "1s",
-	  .help = "how long to wait for a locked database" },
+	  .flags = OPTION_TUNING, .help = "how long to wait for a locked database" },
 	{ 0 }
 };
 
@@ -12,6 +12,8 @@ static const struct option_row sqlite_table_rows[] = {
 	{ "query", OPTION_TEXT, .min = 1, .flags = OPTION_POSTFIX,
 	  .help = "as in Postfix: the value in its first column" },
 	{ "scan_query", OPTION_TEXT, .min = 1, .help = "all keys and their values" },
+	{ "expiry_column", OPTION_TEXT, .min = 1,
+	  .help = "the column of scan_query that says when a row ends" },
 	CONF_SQL_OLD_ROWS,
 	{ 0 }
 };

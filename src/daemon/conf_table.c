@@ -63,6 +63,8 @@ static void fold_expected(struct table_draft *d)
 static void check_ages(struct table_draft *d)
 {
 	struct table_settings *s = &d->block.s;
+	const char *change = d->kind && d->kind->change_option ? d->kind->change_option
+							       : "change_query";
 	bool is_given = s->max_age > 0;
 
 	if (s->mode != TABLE_MIRROR)
@@ -74,9 +76,9 @@ static void check_ages(struct table_draft *d)
 		if (s->max_age > s->stale_max)
 			s->max_age = s->stale_max;
 	}
-	if (s->change_interval && !conf_option_get(&s->options, "change_query"))
+	if (s->change_interval && !conf_option_get(&s->options, change))
 		conf_error(d->conf, table_where(d, "change_interval"),
-			   "change_interval: there is no change_query to ask");
+			   "change_interval: there is no %s to ask", change);
 	if (s->stale_max < s->refresh)
 		conf_error(d->conf, table_where(d, "stale_max"),
 			   "stale_max: shorter than refresh: every copy would expire");
@@ -111,6 +113,8 @@ static void check_effects(struct table_draft *d)
 		const struct option_row *row =
 			option_find(table_rows, text_of(item->name));
 
+		if (!row && d->kind)
+			row = option_find(d->kind->table_rows, text_of(item->name));
 		if (row && row->flags & OPTION_MIRROR)
 			conf_note(d->conf, item,
 				  "%s: no effect without mode = \"mirror\"", row->name);
@@ -138,10 +142,11 @@ static void print_domain_files(const char *domain, struct buf *out)
 	}
 }
 
-static void table_finish(struct table_draft *d, struct map_settings *map)
+static void table_finish(struct table_draft *d, struct map_settings *map,
+			 const struct source_settings *source)
 {
 	struct table_settings *s = &d->block.s, *table = must_calloc(1, sizeof *table);
-	struct buf fingerprint = { 0 };
+	struct buf fingerprint = { 0 }, domain_files = { 0 };
 
 	check_templates(d);
 	fold_expected(d);
@@ -152,8 +157,11 @@ static void table_finish(struct table_draft *d, struct map_settings *map)
 	s->line = d->group->line;
 	options_fingerprint(table_rows, &d->block, &fingerprint);
 	conf_options_print(&s->options, NULL, &fingerprint);
-	print_domain_files(d->block.domain, &fingerprint);
+	print_domain_files(d->block.domain, &domain_files);
+	buf_text(&fingerprint, buf_view(&domain_files));
 	s->fingerprint = buf_take(&fingerprint);
+	conf_identify_table(d, source, buf_view(&domain_files));
+	buf_done(&domain_files);
 
 	*table = *s;
 	*s = (struct table_settings){ 0 };
@@ -216,7 +224,7 @@ static void add_table(struct conf *c, struct map_settings *map, const struct nod
 		d.block.s.source = must_strdup(source->name);
 	}
 	conf_complete(c, group, d.kind ? d.kind->table_rows : NULL, options);
-	table_finish(&d, map);
+	table_finish(&d, map, source);
 	options_clear(table_rows, &d.block);
 }
 

@@ -165,6 +165,10 @@ static bool parse_text(const struct option_row *row, struct text t, const char *
 	struct buf text = { 0 };
 	bool is_relative = row->type == OPTION_PATH && !text_starts(t, TEXT("/"));
 
+	if (t.n == 0 && row->flags & OPTION_EMPTY) {
+		*ret_text = NULL;
+		return true;
+	}
 	if (t.n < row->min || (is_relative && t.n == 0)) {
 		buf_str(ret_why, "must not be empty");
 		return false;

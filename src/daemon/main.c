@@ -2,6 +2,8 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "daemon/conf.h"
+#include "daemon/json.h"
+#include "daemon/notify.h"
 #include "daemon/options.h"
 #include "daemon/server.h"
 
@@ -13,21 +15,23 @@
 #include <uv.h>
 
 static const char usage[] =
-	"usage: socketmapd [-t] [-c FILE]\n"
+	"usage: socketmapd [-t | --replace] [-c FILE]\n"
 	"\n"
 	"  -c, --config FILE   read FILE instead of " SYSCONFDIR "/socketmapd.conf\n"
 	"  -t, --check         check the configuration and exit: 0 good, 1 bad\n"
+	"      --replace       take the place of the running server without a gap\n"
 	"      --options       list every configuration option and exit\n"
 	"      --version       print the versions of the server and its libraries and exit\n"
 	"  -h, --help          print this and exit\n"
 	"\n"
-	"Runs in the foreground. SIGHUP reloads, SIGUSR1 logs statistics, SIGTERM drains and stops.\n"
+	"Runs in the foreground. SIGHUP reloads, SIGUSR1 logs statistics, SIGUSR2 scans all mirrors\n"
+	"now, SIGTERM drains and stops.\n"
 	"See socketmapd(8), socketmapd.conf(5), socketmapd.maps(5).\n";
 
 static void print_version(void)
 {
-	printf("socketmapd %s\nlibuv %s\n%s\n%s\n%s\n", VERSION, uv_version_string(), conf_version(),
-	       fold_version(), hash_version());
+	printf("socketmapd %s\nlibuv %s\n%s\n%s\n%s\n%s\n%s\n", VERSION, uv_version_string(),
+	       conf_version(), http_version(), json_version(), fold_version(), hash_version());
 }
 
 /* Lines of `text` on stderr, so that they can be read at a terminal and in a journal alike. */
@@ -57,13 +61,14 @@ static void harden(void)
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 }
 
-static int serve(const char *path, struct settings *settings)
+static int serve(const char *path, struct settings *settings, bool is_replacing)
 {
 	struct buf why = { 0 };
 
 	harden();
+	notify_init();
 	log_setup(&settings->daemon.log);
-	struct server *server = server_new(path, settings, &why);
+	struct server *server = server_new(path, settings, is_replacing, &why);
 	if (!server) {
 		complain(&why);
 		return 1;
@@ -76,15 +81,16 @@ static int serve(const char *path, struct settings *settings)
 
 int main(int argc, char **argv)
 {
-	enum { OPT_VERSION = 256, OPT_OPTIONS };
+	enum { OPT_VERSION = 256, OPT_OPTIONS, OPT_REPLACE };
 	static const struct option longs[] = {
 		{ "config", required_argument, NULL, 'c' }, { "check", no_argument, NULL, 't' },
+		{ "replace", no_argument, NULL, OPT_REPLACE },
 		{ "options", no_argument, NULL, OPT_OPTIONS },
 		{ "version", no_argument, NULL, OPT_VERSION }, { "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
 	const char *path = SYSCONFDIR "/socketmapd.conf";
-	bool only_check = false;
+	bool only_check = false, is_replacing = false;
 	struct buf why = { 0 }, notes = { 0 };
 
 	for (int c; (c = getopt_long(argc, argv, "c:th", longs, NULL)) != -1;)
@@ -94,6 +100,9 @@ int main(int argc, char **argv)
 			break;
 		case 't':
 			only_check = true;
+			break;
+		case OPT_REPLACE:
+			is_replacing = true;
 			break;
 		case OPT_OPTIONS:
 			options_print(stdout);
@@ -114,11 +123,13 @@ int main(int argc, char **argv)
 	}
 
 	hash_init();
+	json_init();
 	struct settings *settings = conf_load(path, &why, &notes);
 	complain(&notes);
 	if (!settings) {
 		complain(&why);
 		return 1;
 	}
-	return only_check ? check(settings, path) : serve(path, settings);
+	buf_done(&why);
+	return only_check ? check(settings, path) : serve(path, settings, is_replacing);
 }

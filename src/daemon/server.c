@@ -3,217 +3,52 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/must.h"
-#include "daemon/client.h"
+#include "daemon/acceptor.h"
+#include "daemon/admin.h"
 #include "daemon/conf.h"
+#include "daemon/http.h"
+#include "daemon/notify.h"
 #include "daemon/options.h"
 #include "daemon/privileges.h"
+#include "daemon/ready.h"
+#include "daemon/replace.h"
 #include "daemon/stats.h"
+#include "daemon/watchdog.h"
 
-#include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* Connections accepted per turn of the control loop. */
-#define ACCEPT_BATCH 64
-
-/* How long accepting rests when the process is out of descriptors. */
-#define ACCEPT_REST_MSEC 100
-
 /* Descriptors for everything but clients and driver processes: sockets, files, loops. */
 #define RESERVED_FDS 64
+
+/* How long clients may wait for a server that starts, if start_wait allows it; Postfix takes 100 s. */
+#define HOLD_MSEC 10000
 
 struct server {
 	char *path;
 	struct settings *settings;	/* what is in force; the registry has taken its parts out */
 	struct engine engine;
 	struct answers *answers;	/* one per answer loop */
-	struct admission *admission;
-	struct listener **listeners;
-	size_t n_listeners;
-	unsigned turn;			/* the answer loop for the next client */
-	uv_signal_t signals[4];
-	uv_timer_t rest;		/* until accepting goes on */
+	struct acceptor acceptor;
+	struct admin admin;
+	struct activation inherited;	/* sockets that listeners may have, now or after a reload */
+	char *unix_path;		/* of the first unix listener, or NULL; for replace.h */
+	struct replace *replace;	/* of another server, or NULL */
+	struct listener **waiting;	/* opened for that, until replace_watch() takes them; or NULL */
+	uv_signal_t signals[5];
+	struct ready ready;
+	struct watchdog watchdog;
+	bool is_ready;
 	uv_timer_t patience;		/* until draining is cut short */
 	size_t n_draining;		/* answer loops that have clients left */
+	bool is_waiting;		/* for the time when another server is replaced */
 	bool is_stopping;
 	int status;
 };
-
-/* --- accepting ------------------------------------------------------------------------------- */
-
-static void on_client_gone(struct message *message)
-{
-	struct client *c = (struct client *)((char *)message - offsetof(struct client, message));
-	struct server *s = c->answers->user;
-
-	admission_leave(s->admission, c->seat);
-	free(c);
-}
-
-static void evict(struct server *s, struct seat *seat)
-{
-	struct eviction *e = must_calloc(1, sizeof *e);
-
-	e->message.run = client_evict;
-	e->answers = &s->answers[seat->loop];
-	e->seat = seat;
-	e->client = atomic_load_explicit(&seat->client, memory_order_relaxed);
-	loop_post(e->answers->loop, &e->message);
-	log_warn("client_evicted", "", F_NUM("clients", admission_clients(s->admission)),
-		 F_STR("why", "max_clients reached, idle longest"));
-}
-
-static void set_tcp_options(int fd)
-{
-	static const struct { int level, name, value; } options[] = {
-		{ IPPROTO_TCP, TCP_NODELAY, 1 },   { SOL_SOCKET, SO_KEEPALIVE, 1 },
-		{ IPPROTO_TCP, TCP_KEEPIDLE, 60 }, { IPPROTO_TCP, TCP_KEEPINTVL, 10 },
-		{ IPPROTO_TCP, TCP_KEEPCNT, 6 },
-	};
-
-	for (size_t i = 0; i < sizeof options / sizeof *options; i++)
-		setsockopt(fd, options[i].level, options[i].name, &options[i].value,
-			   sizeof options[i].value);
-}
-
-static void welcome(struct server *s, struct listener *l, int fd, const struct sockaddr *peer)
-{
-	unsigned loop = s->turn++ % (unsigned)s->engine.loops.n_answers;
-	struct seat *seat, *evicted;
-	enum admitted admitted = admission_enter(s->admission, peer, loop, &seat, &evicted);
-
-	if (admitted != ADMITTED) {
-		log_warn("client_refused", l->settings->address,
-			 F_STR("listener", l->settings->address),
-			 F_STR("why", admitted == REFUSED_ADDRESS ? "max_clients_per_address" :
-								    "max_clients"));
-		close(fd);
-		return;
-	}
-	if (evicted)
-		evict(s, evicted);
-	if (peer->sa_family != AF_UNIX)
-		set_tcp_options(fd);
-
-	struct client *c = must_calloc(1, sizeof *c);
-	c->message.run = client_begin;
-	c->answers = &s->answers[loop];
-	c->listener = listener_ref(l);
-	c->seat = seat;
-	c->fd = fd;
-	loop_post(c->answers->loop, &c->message);
-}
-
-static void watch_all(struct server *s);
-
-static void on_rested(uv_timer_t *timer)
-{
-	watch_all(timer->data);
-}
-
-static void on_ready(uv_poll_t *poll, int status, int events)
-{
-	struct listener *l = poll->data;
-	struct server *s = l->user;
-	(void)status;
-	(void)events;
-
-	for (int i = 0; i < ACCEPT_BATCH; i++) {
-		struct sockaddr_storage peer = { 0 };
-		socklen_t n = sizeof peer;
-		int fd = accept4(l->fd, (struct sockaddr *)&peer, &n, SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-		if (fd >= 0) {
-			welcome(s, l, fd, (struct sockaddr *)&peer);
-		} else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-			log_error("accept_failed", l->settings->address,
-				  F_STR("listener", l->settings->address),
-				  F_STR("why", strerror(errno)));
-			listener_rest(l);
-			uv_timer_start(&s->rest, on_rested, ACCEPT_REST_MSEC, 0);
-			return;
-		} else if (errno != EINTR && errno != ECONNABORTED) {
-			return;
-		}
-	}
-}
-
-static void watch_all(struct server *s)
-{
-	for (size_t i = 0; i < s->n_listeners; i++) {
-		s->listeners[i]->user = s;
-		listener_watch(s->listeners[i], &s->engine.loops.control.uv, on_ready);
-	}
-}
-
-/* --- listeners, old and new -------------------------------------------------------------------- */
-
-static struct listener *find_listener(struct server *s, const char *address)
-{
-	for (size_t i = 0; i < s->n_listeners; i++)
-		if (strcmp(s->listeners[i]->settings->address, address) == 0)
-			return s->listeners[i];
-	return NULL;
-}
-
-/*
- * Open what is new in `settings`. On failure everything opened here is closed again and
- * false returned; on success the list in `ret` also holds the unchanged ones.
- */
-static bool open_listeners(struct server *s, struct settings *settings, struct listener **ret,
-			   struct buf *ret_why)
-{
-	size_t i;
-
-	for (i = 0; i < settings->n_listeners; i++) {
-		struct listener_settings *want = settings->listeners[i];
-		struct listener *old = find_listener(s, want->address);
-
-		ret[i] = old;
-		if (old && strcmp(old->settings->fingerprint, want->fingerprint) == 0)
-			continue;
-		ret[i] = old ? listener_share(old, want, ret_why) : listener_open(want, ret_why);
-		if (!ret[i])
-			break;
-		settings->listeners[i] = NULL;
-	}
-	if (i == settings->n_listeners)
-		return true;
-	while (i-- > 0)
-		if (!settings->listeners[i])
-			listener_close(ret[i]);
-	return false;
-}
-
-static bool contains(struct listener **list, size_t n, const struct listener *l)
-{
-	for (size_t i = 0; i < n; i++)
-		if (list[i] == l)
-			return true;
-	return false;
-}
-
-/* Put the opened list into force and close what is not in it. */
-static void adopt_listeners(struct server *s, struct listener **list, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		struct listener *old = find_listener(s, list[i]->settings->address);
-
-		if (old && old != list[i])
-			listener_inherit(list[i], old);
-	}
-	for (size_t i = 0; i < s->n_listeners; i++)
-		if (!contains(list, n, s->listeners[i]))
-			listener_close(s->listeners[i]);
-	free(s->listeners);
-	s->listeners = list;
-	s->n_listeners = n;
-}
 
 /* --- reload ------------------------------------------------------------------------------------- */
 
@@ -227,47 +62,115 @@ static void log_lines(struct buf *lines, bool is_error, const char *event)
 			  (struct log_field[]){ F_TEXT("why", line) }, 1);
 }
 
+static char *first_unix_path(const struct settings *settings)
+{
+	for (size_t i = 0; i < settings->n_listeners; i++) {
+		struct text t = text_of(settings->listeners[i]->address);
+
+		if (text_starts(t, TEXT("unix:")))
+			return must_strdup(t.p + strlen("unix:"));
+	}
+	return NULL;
+}
+
+/* Open and place. NULL with a reason, and nothing has changed. */
+static struct listener **open_listeners(struct server *s, struct settings *settings,
+					const struct opening *how, struct buf *ret_why)
+{
+	size_t n = settings->n_listeners;
+	struct listener **list = must_calloc(n + 1, sizeof *list);
+
+	if (acceptor_open(&s->acceptor, settings, how, list, ret_why)) {
+		if (acceptor_place(list, n, ret_why))
+			return list;
+		acceptor_abandon(&s->acceptor, list, n);
+	}
+	free(list);
+	return NULL;
+}
+
 static bool reload(struct server *s, struct buf *ret_why, struct buf *ret_notes)
 {
 	struct settings *next = conf_load(s->path, ret_why, ret_notes);
 
 	if (!next)
 		return false;
+	if (!registry_has_room(next, engine_registry(&s->engine))) {
+		buf_str(ret_why, "out of memory: no room for the tables that are new\n");
+		settings_free(next);
+		return false;
+	}
 
-	struct listener **listeners = must_calloc(next->n_listeners + 1, sizeof(struct listener *));
-	if (!open_listeners(s, next, listeners, ret_why)) {
-		free(listeners);
+	const struct opening how = { .inherited = &s->inherited, .uid = (uid_t)-1 };
+	char *unix_path = first_unix_path(next);
+	struct listener **listeners = open_listeners(s, next, &how, ret_why);
+	if (!listeners) {
+		free(unix_path);
 		settings_free(next);
 		return false;
 	}
 	/* Nothing can fail from here on. */
 	settings_needs_restart(s->settings, next, ret_notes);
 	log_setup(&next->daemon.log);
-	adopt_listeners(s, listeners, next->n_listeners);
-	watch_all(s);
+	acceptor_adopt(&s->acceptor, listeners, next->n_listeners);
+	acceptor_watch(&s->acceptor);
 	engine_adopt(&s->engine, next);
 	settings_free(s->settings);
 	s->settings = next;
+	free(s->unix_path);
+	s->unix_path = unix_path;
 	return true;
+}
+
+static void note_reload(struct admin_reloads *r, bool is_ok, struct text errors)
+{
+	struct text first = TEXT("the other server is not replaced yet");
+
+	r->at = clock_wall_msec();
+	r->is_ok = is_ok;
+	if (is_ok) {
+		r->n_ok++;
+		r->good_at = r->at;
+	} else {
+		r->n_failed++;
+		text_next(&errors, "\n", &first);
+		snprintf(r->why, sizeof r->why, "%.*s", (int)first.n, first.p);
+	}
+}
+
+static bool try_reload(void *server, struct buf *ret_why, struct buf *ret_notes)
+{
+	struct server *s = server;
+
+	if (s->is_stopping) {
+		buf_str(ret_why, "the server is stopping\n");
+		return false;
+	}
+	if (s->is_ready)
+		notify_reloading();
+	bool is_done = !s->is_waiting && reload(s, ret_why, ret_notes);
+	note_reload(&s->admin.reloads, is_done, buf_view(ret_why));
+	log_lines(ret_why, true, "reload_error");
+	log_lines(ret_notes, false, "reload_note");
+	if (is_done)
+		log_info("reloaded", "", F_NUM("maps", s->settings->n_maps),
+			 F_NUM("sources", s->settings->n_sources),
+			 F_NUM("listeners", s->acceptor.n));
+	else
+		log_error("reload_refused", "",
+			  F_STR("why", s->is_waiting ? "the other server is not replaced yet" :
+						       "the old configuration stays in force"));
+	if (s->is_ready)
+		notify_ready();
+	return is_done;
 }
 
 static void on_hangup(uv_signal_t *signal, int number)
 {
-	struct server *s = signal->data;
 	struct buf why = { 0 }, notes = { 0 };
 	(void)number;
 
-	if (s->is_stopping)
-		return;
-	bool is_done = reload(s, &why, &notes);
-	log_lines(&why, true, "reload_error");
-	log_lines(&notes, false, "reload_note");
-	if (is_done)
-		log_info("reloaded", "", F_NUM("maps", s->settings->n_maps),
-			 F_NUM("sources", s->settings->n_sources),
-			 F_NUM("listeners", s->n_listeners));
-	else
-		log_error("reload_refused", "", F_STR("why", "the old configuration stays in force"));
+	try_reload(signal->data, &why, &notes);
 	buf_done(&why);
 	buf_done(&notes);
 }
@@ -314,12 +217,17 @@ static void on_quiet(void *object)
 	struct loops *loops = &s->engine.loops;
 	struct order *o = must_calloc(1, sizeof *o);
 
+	/* What follows may wait for a disk that hangs, and nobody would hear a second signal. */
+	for (size_t i = 0; i < sizeof s->signals / sizeof *s->signals; i++)
+		if (s->signals[i].signum == SIGTERM || s->signals[i].signum == SIGINT)
+			uv_signal_stop(&s->signals[i]);
 	*o = (struct order){ { NULL, end_refresh }, s->answers, NULL };
 	loop_post(&loops->refresh, &o->message);
 	order_all(s, answers_stop);
 	for (size_t i = 0; i < loops->n_answers; i++)
 		loop_join(&loops->answers[i]);
 	loop_join(&loops->refresh);
+	engine_save(&s->engine);
 	uv_stop(&loops->control.uv);
 }
 
@@ -331,6 +239,15 @@ static void on_almost_quiet(void *object)
 	loops_retire(&s->engine.loops, &s->engine.loops.control, s, on_quiet);
 }
 
+/* Nobody watches any more, so no thread but the loops' will ask anything of them. */
+static void on_closed(void *object)
+{
+	struct server *s = object;
+
+	engine_stop(&s->engine);
+	loops_retire(&s->engine.loops, &s->engine.loops.control, s, on_almost_quiet);
+}
+
 static void on_drained(struct message *message)
 {
 	struct answers *a = (struct answers *)((char *)message - offsetof(struct answers, drained));
@@ -339,13 +256,23 @@ static void on_drained(struct message *message)
 	if (--s->n_draining > 0)
 		return;
 	uv_timer_stop(&s->patience);
-	engine_stop(&s->engine);
-	loops_retire(&s->engine.loops, &s->engine.loops.control, s, on_almost_quiet);
+	acceptor_close(&s->acceptor, on_closed, s);
 }
 
 static void on_impatient(uv_timer_t *timer)
 {
 	order_all(timer->data, answers_cut);
+}
+
+static void stop(struct server *s)
+{
+	s->is_stopping = true;
+	atomic_store(&s->admin.phase, ADMIN_STOPPING);
+	replace_stop(s->replace);
+	acceptor_close_tables(&s->acceptor);
+	s->n_draining = s->engine.loops.n_answers;
+	order_all(s, answers_drain);
+	uv_timer_start(&s->patience, on_impatient, s->settings->daemon.stop_timeout, 0);
 }
 
 static void on_terminate(uv_signal_t *signal, int number)
@@ -357,23 +284,73 @@ static void on_terminate(uv_signal_t *signal, int number)
 		engine_stop(&s->engine);
 		_exit(1);
 	}
-	s->is_stopping = true;
 	log_info("stopping", "", F_NUM("signal", number),
-		 F_NUM("clients", admission_clients(s->admission)));
-	uv_timer_stop(&s->rest);
-	adopt_listeners(s, NULL, 0);
-	s->n_draining = s->engine.loops.n_answers;
-	order_all(s, answers_drain);
-	uv_timer_start(&s->patience, on_impatient, s->settings->daemon.stop_timeout, 0);
+		 F_NUM("clients", admission_clients(s->acceptor.admission)));
+	/* The manager would take it for the end of the service, which goes on in another process. */
+	if (!replace_is_under_way(s->settings->daemon.state_directory, s->unix_path))
+		notify_stopping();
+	stop(s);
 }
 
 static void on_usr1(uv_signal_t *signal, int number)
 {
 	struct server *s = signal->data;
+	struct report report;
 	(void)number;
 
-	stats_log(engine_registry(&s->engine), admission_clients(s->admission));
+	report_take(&report, &s->admin);
+	stats_log(&report);
+	report_clear(&report);
 }
+
+static void on_usr2(uv_signal_t *signal, int number)
+{
+	struct server *s = signal->data;
+	(void)number;
+
+	if (s->is_stopping)
+		return;
+	log_info("refresh_requested", "", F_NUM("maps", s->settings->n_maps));
+	refresh_now(s->engine.refresh, NULL);
+}
+
+/* --- starting ------------------------------------------------------------------------------------- */
+
+static void on_ready(void *object)
+{
+	struct server *s = object;
+
+	if (s->is_stopping)
+		return;
+	s->is_ready = true;
+	atomic_store(&s->admin.phase, ADMIN_SERVING);
+	acceptor_release(&s->acceptor);
+	notify_ready();
+}
+
+static void watch_ready(struct server *s)
+{
+	ready_watch(&s->ready, &s->engine, s->settings->daemon.start_wait, on_ready, s);
+}
+
+static void on_replaced(void *object)
+{
+	struct server *s = object;
+
+	s->is_waiting = false;
+	watch_ready(s);
+}
+
+static void on_not_replaced(void *object)
+{
+	struct server *s = object;
+
+	s->status = 1;
+	if (!s->is_stopping)
+		stop(s);
+}
+
+static const struct replace_events replace_events = { on_replaced, on_not_replaced };
 
 /* --- life ------------------------------------------------------------------------------------------ */
 
@@ -383,6 +360,9 @@ static bool check_descriptors(const struct settings *settings, struct buf *ret_w
 	struct rlimit limit;
 	rlim_t need = settings->daemon.max_clients + settings->n_listeners + RESERVED_FDS;
 
+	for (size_t i = 0; i < settings->n_listeners; i++)
+		if (settings->listeners[i]->is_http)
+			need += http_public_limits.connections;
 	for (size_t i = 0; i < settings->n_sources; i++)
 		need += settings->sources[i]->connections + 1;
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
@@ -412,45 +392,107 @@ static void init(struct server *s)
 	const struct daemon_settings *d = &s->settings->daemon;
 	unsigned threads = d->threads ? d->threads : uv_available_parallelism();
 
-	engine_init(&s->engine, threads);
+	engine_init(&s->engine, threads, d->state_directory);
 	uv_loop_t *control = &s->engine.loops.control.uv;
 	watch_signal(s, 0, SIGHUP, on_hangup);
 	watch_signal(s, 1, SIGTERM, on_terminate);
 	watch_signal(s, 2, SIGINT, on_terminate);
 	watch_signal(s, 3, SIGUSR1, on_usr1);
-	uv_timer_init(control, &s->rest);
+	watch_signal(s, 4, SIGUSR2, on_usr2);
 	uv_timer_init(control, &s->patience);
-	s->rest.data = s->patience.data = s;
+	s->patience.data = s;
 
-	s->admission = admission_new(d->max_clients, d->max_clients_per_address);
 	s->answers = must_calloc(threads, sizeof *s->answers);
+	acceptor_init(&s->acceptor, &s->engine.loops, s->answers, d);
+	s->acceptor.admin = &s->admin;
+	s->admin = (struct admin){
+		.engine = &s->engine, .acceptor = &s->acceptor, .path = s->path,
+		.max_clients = d->max_clients,
+		.started = clock_wall_msec(), .born = clock_msec(), .phase = ADMIN_STARTING,
+		.reload = try_reload, .server = s,
+	};
 	for (unsigned i = 0; i < threads; i++) {
-		s->answers[i].on_client_gone = on_client_gone;
 		s->answers[i].on_drained = on_drained;
 		s->answers[i].user = s;
 		answers_init(&s->answers[i], &s->engine, &s->engine.loops.answers[i]);
 	}
 }
 
-struct server *server_new(const char *path, struct settings *settings, struct buf *ret_why)
+/* The user whose inet sockets may share an address with ours, today and after a reload. */
+static uid_t service_uid(const struct settings *settings)
+{
+	const struct passwd *user = settings->daemon.user ? getpwnam(settings->daemon.user) : NULL;
+
+	return user && geteuid() == 0 ? user->pw_uid : (uid_t)-1;
+}
+
+static bool drop_privileges(const struct server *s, struct buf *ret_why)
+{
+	return privileges_drop(s->settings->daemon.user, s->settings->daemon.group, ret_why);
+}
+
+/* Listeners are placed before privileges are dropped: their directory may be root's. */
+static bool prepare(struct server *s, struct buf *ret_why)
+{
+	const struct opening how = { .inherited = &s->inherited, .uid = service_uid(s->settings) };
+	struct listener **list = open_listeners(s, s->settings, &how, ret_why);
+
+	if (!list)
+		return false;
+	acceptor_adopt(&s->acceptor, list, s->settings->n_listeners);
+	return drop_privileges(s, ret_why);
+}
+
+/*
+ * Here they are placed later, when all else runs and root is long gone. Without another server this
+ * is a start like any other.
+ */
+static bool prepare_to_replace(struct server *s, struct buf *ret_why)
+{
+	const struct opening how = { .inherited = &s->inherited, .may_be_answered = true,
+				     .uid = service_uid(s->settings) };
+	size_t n = s->settings->n_listeners;
+	pid_t pid = 0;
+
+	s->replace = replace_begin(s->settings->daemon.state_directory, s->unix_path, ret_why);
+	if (!s->replace)
+		return false;
+	s->waiting = must_calloc(n + 1, sizeof(struct listener *));
+	if (!acceptor_open(&s->acceptor, s->settings, &how, s->waiting, ret_why)) {
+		free(s->waiting);
+		s->waiting = NULL;
+		return false;
+	}
+	if (!drop_privileges(s, ret_why) ||
+	    !replace_find(s->replace, s->settings->daemon.state_directory, s->waiting, n, &pid,
+			  ret_why))
+		return false;
+	s->is_waiting = pid != 0;
+	if (pid)
+		return true;
+	if (!acceptor_place(s->waiting, n, ret_why))
+		return false;
+	acceptor_adopt(&s->acceptor, s->waiting, n);
+	s->waiting = NULL;
+	replace_free(s->replace);
+	s->replace = NULL;
+	return true;
+}
+
+struct server *server_new(const char *path, struct settings *settings, bool is_replacing,
+			  struct buf *ret_why)
 {
 	struct server *s = must_calloc(1, sizeof *s);
-	struct listener **listeners = must_calloc(settings->n_listeners + 1, sizeof *listeners);
 
 	s->path = must_strdup(path);
 	s->settings = settings;
+	s->unix_path = first_unix_path(settings);
 	init(s);
-	if (!check_descriptors(settings, ret_why) ||
-	    !open_listeners(s, settings, listeners, ret_why)) {
-		free(listeners);
-		goto fail;
+	if (check_descriptors(settings, ret_why) && activation_take(&s->inherited, ret_why) &&
+	    (is_replacing ? prepare_to_replace(s, ret_why) : prepare(s, ret_why))) {
+		activation_tidy(&s->inherited);
+		return s;
 	}
-	adopt_listeners(s, listeners, settings->n_listeners);
-	if (!privileges_drop(settings->daemon.user, settings->daemon.group, ret_why))
-		goto fail;
-	return s;
-
-fail:
 	server_free(s);
 	return NULL;
 }
@@ -460,16 +502,31 @@ int server_run(struct server *s)
 	struct loops *loops = &s->engine.loops;
 
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);	/* for snapshot_write() */
 	for (size_t i = 0; i < loops->n_answers; i++)
 		loop_start(&loops->answers[i], "answers");
+	if (s->is_waiting)
+		refresh_hurry(s->engine.refresh);
 	loop_start(&loops->refresh, "refresh");
 	engine_adopt(&s->engine, s->settings);
-	watch_all(s);
+	if (s->is_waiting) {
+		replace_watch(s->replace, &s->engine, &s->acceptor, s->waiting,
+			      s->settings->n_listeners, s->settings->daemon.start_wait,
+			      &replace_events, s);
+		s->waiting = NULL;
+	} else {
+		uint64_t wait = s->settings->daemon.start_wait;
+
+		acceptor_hold(&s->acceptor, wait < HOLD_MSEC ? wait : HOLD_MSEC);
+		acceptor_watch(&s->acceptor);
+		watch_ready(s);
+	}
+	watchdog_start(&s->watchdog, loops);
 	log_info("started", "", F_STR("version", VERSION), F_NUM("maps", s->settings->n_maps),
-		 F_NUM("sources", s->settings->n_sources), F_NUM("listeners", s->n_listeners),
-		 F_NUM("threads", loops->n_answers));
+		 F_NUM("sources", s->settings->n_sources),
+		 F_NUM("listeners", s->settings->n_listeners), F_NUM("threads", loops->n_answers));
 	uv_run(&loops->control.uv, UV_RUN_DEFAULT);
-	log_info("stopped", "", F_NUM("clients", admission_clients(s->admission)));
+	log_info("stopped", "", F_NUM("clients", admission_clients(s->acceptor.admission)));
 	return s->status;
 }
 
@@ -478,20 +535,28 @@ void server_free(struct server *s)
 	bool has_run = s->engine.registry != NULL;
 
 	if (!has_run) {
-		adopt_listeners(s, NULL, 0);
 		for (size_t i = 0; i < s->engine.loops.n_answers; i++)
 			answers_stop(&s->answers[i]);
 	}
 	for (size_t i = 0; i < sizeof s->signals / sizeof *s->signals; i++)
 		uv_close((uv_handle_t *)&s->signals[i], NULL);
-	uv_close((uv_handle_t *)&s->rest, NULL);
+	if (s->waiting)
+		acceptor_abandon(&s->acceptor, s->waiting, s->settings->n_listeners);
+	free(s->waiting);
+	replace_done(s->replace);
+	acceptor_done(&s->acceptor);
+	ready_done(&s->ready);
+	watchdog_done(&s->watchdog);
 	uv_close((uv_handle_t *)&s->patience, NULL);
 	engine_done(&s->engine);
 	for (size_t i = 0; i < s->engine.loops.n_answers; i++)
 		answers_done(&s->answers[i]);
-	admission_free(s->admission);
+	replace_free(s->replace);
+	acceptor_free(&s->acceptor);
+	activation_done(&s->inherited);
 	settings_free(s->settings);
 	free(s->answers);
+	free(s->unix_path);
 	free(s->path);
 	free(s);
 }

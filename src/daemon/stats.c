@@ -1,85 +1,71 @@
 #include "daemon/stats.h"
 
-#include "base/clock.h"
 #include "base/log.h"
-#include "engine/source.h"
 
-/* What a map's tables hold together. */
-struct holdings {
-	size_t entries, bytes, cached;
-	uint64_t age;			/* of the oldest mirror, msec */
-	enum table_state state;		/* the worst of its mirrors */
-	bool has_mirror;
-};
-
-static enum table_state worse(enum table_state a, enum table_state b)
+static void log_map(const struct report_map *m, uint64_t now)
 {
-	if (a == TABLE_EMPTY || b == TABLE_EMPTY)
-		return TABLE_EMPTY;
-	return a > b ? a : b;
-}
-
-static struct holdings holdings(const struct map *m, uint64_t now)
-{
-	struct holdings h = { .state = TABLE_FRESH };
+	const struct counters *c = &m->counts;
+	size_t entries = 0, cached = 0, bytes = 0;
+	uint64_t age = 0;
 
 	for (size_t i = 0; i < m->n_tables; i++) {
-		struct table *t = m->tables[i];
-		const struct mirror *mirror = atomic_load_explicit(&t->mirror, memory_order_acquire);
+		const struct report_table *t = &m->tables[i];
 
-		h.cached += demand_entries(t->demand);
-		h.bytes += demand_bytes(t->demand);
-		if (t->settings->mode == TABLE_MIRROR) {
-			h.has_mirror = true;
-			h.state = worse(h.state, table_state(t, now));
-		}
-		if (mirror) {
-			uint64_t age = now - mirror_born(mirror);
-
-			h.entries += mirror_entries(mirror);
-			h.bytes += mirror_bytes(mirror);
-			h.age = age > h.age ? age : h.age;
-		}
+		entries += t->entries;
+		cached += t->cached;
+		bytes += t->bytes + t->cache_bytes;
+		if (t->born && now - t->born > age)
+			age = now - t->born;
 	}
-	return h;
+	log_info("stats", m->name, F_STR("map", m->name), F_STR("state", m->state),
+		 F_NUM("entries", entries), F_NUM("cached", cached), F_NUM("bytes", bytes),
+		 F_MSEC("age", age), F_NUM("found", counters_replies(c, FOUND)),
+		 F_NUM("notfound", counters_replies(c, NOTFOUND)),
+		 F_NUM("temp", counters_replies(c, TEMP)),
+		 F_NUM("perm", counters_replies(c, PERM)),
+		 F_NUM("stale", count_of(&c->n[COUNT_STALE_HITS])),
+		 F_NUM("stale_misses", count_of(&c->n[COUNT_STALE_MISSES])),
+		 F_NUM("asked", count_of(&c->n[COUNT_ASKED])),
+		 F_NUM("too_long", count_of(&c->temps[REASON_TOO_LONG])));
 }
 
-static void log_map(const struct map *m, size_t loops, uint64_t now)
+/* Scans that were rejected since the last good one, if any. */
+static void log_rejection(const char *map, const struct report_table *t, uint64_t now)
 {
-	static const char *const names[MAP_COUNTS] = {
-#define X(id, name, help) [id] = name,
-		MAP_COUNTERS(X)
-#undef X
-	};
-	struct log_field fields[6 + MAP_COUNTS];
-	struct holdings h = holdings(m, now);
-	size_t n = 0;
+	const struct rejection *r = &t->rejection;
 
-	fields[n++] = F_STR("map", m->settings->name);
-	fields[n++] = F_STR("state", h.has_mirror ? table_state_name(h.state) : "DEMAND");
-	fields[n++] = F_NUM("entries", h.entries);
-	fields[n++] = F_NUM("cached", h.cached);
-	fields[n++] = F_NUM("bytes", h.bytes);
-	fields[n++] = F_MSEC("age", h.age);
-	for (size_t i = 0; i < MAP_COUNTS; i++)
-		fields[n++] = F_NUM(names[i], counters_sum(m->counters, loops, i));
-	log_event(LOG_AT_INFO, "stats", m->settings->name, fields, n);
+	if (r->times)
+		log_info("stats_rejected", map, F_STR("map", map), F_STR("source", t->source),
+			 F_STR("why", scan_fault_name(r->fault)), F_NUM("old", r->old),
+			 F_NUM("new", r->new), F_NUM("rows", r->rows), F_NUM("bad", r->bad),
+			 F_NUM("times", r->times), F_MSEC("since", now - r->since),
+			 F_MSEC("same_since", now - r->same_since), F_KEYS("missing", r->missing));
 }
 
-void stats_log(const struct registry *r, size_t clients)
+void stats_log(const struct report *r)
 {
-	uint64_t now = clock_msec();
-
-	for (size_t i = 0; i < r->n_maps; i++)
-		log_map(r->maps[i], r->loops->n_answers, now);
+	for (size_t i = 0; i < r->n_maps; i++) {
+		log_map(&r->maps[i], r->now);
+		for (size_t k = 0; k < r->maps[i].n_tables; k++)
+			log_rejection(r->maps[i].name, &r->maps[i].tables[k], r->now);
+	}
 	for (size_t i = 0; i < r->n_sources; i++) {
-		struct source_stats s = source_stats(r->sources[i]);
+		const struct source_stats *s = &r->sources[i].stats;
+		const char *name = r->sources[i].name;
 
-		log_info("stats", s.name, F_STR("source", s.name), F_NUM("up", s.up),
-			 F_NUM("busy", s.busy), F_NUM("queued", s.queued),
-			 F_NUM("lookups", s.lookups), F_NUM("failures", s.failures),
-			 F_NUM("restarts", s.restarts), F_STR("host", s.host),
-			 F_NUM("cert_not_after", s.cert_not_after));
+		log_info("stats", name, F_STR("source", name),
+			 F_STR("state", source_state_name(s->state)), F_NUM("up", s->up),
+			 F_NUM("busy", s->busy), F_NUM("queued", s->queued),
+			 F_NUM("lookups", s->lookups), F_NUM("failures", s->failures),
+			 F_NUM("restarts", s->restarts), F_STR("host", s->host),
+			 F_NUM("cert_not_after", s->cert_not_after));
 	}
-	log_info("stats", "server", F_NUM("clients", clients));
+	log_info("stats", "server", F_NUM("clients", r->clients),
+		 F_NUM("snapshots_written", r->snapshots.written),
+		 F_NUM("snapshots_failed", r->snapshots.failed),
+		 F_NUM("snapshots_restored", r->snapshots.restored),
+		 F_NUM("snapshots_rejected", r->snapshots.rejected),
+		 F_NUM("exports_written", r->exports.written),
+		 F_NUM("exports_unchanged", r->exports.unchanged),
+		 F_NUM("exports_failed", r->exports.failed));
 }

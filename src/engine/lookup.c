@@ -45,6 +45,7 @@ void ask_wake(struct waiter *waiters, struct answer answer)
 
 		waiters = waiters->next;
 		a->delivered = answer.verdict;
+		a->reason = answer.reason;
 		buf_clear(&a->text);
 		buf_text(&a->text, answer.value);
 		loop_post(a->home, &a->message);
@@ -55,14 +56,15 @@ void ask_wake(struct waiter *waiters, struct answer answer)
 struct oracle {
 	struct registry *registry;
 	unsigned depth;
+	const struct search_rules *rules;	/* of the map that asks */
 };
 
 static enum membership ask_domain_map(void *ctx, const char *name, struct text domain, uint64_t now)
 {
 	const struct oracle *outer = ctx;
-	struct oracle inner = { outer->registry, outer->depth + 1 };
-	const struct domain_oracle oracle = { ask_domain_map, &inner };
 	struct map *map = registry_find(outer->registry, text_of(name));
+	struct oracle inner = { outer->registry, outer->depth + 1, outer->rules };
+	const struct domain_oracle oracle = { ask_domain_map, &inner, domain };
 	enum membership says = MEMBER_NO;
 	struct search search = { 0 };
 	struct text key;
@@ -70,6 +72,9 @@ static enum membership ask_domain_map(void *ctx, const char *name, struct text d
 	if (!map || outer->depth >= ORACLE_DEPTH ||
 	    !search_start(&search, &map->settings->rules, domain))
 		return MEMBER_UNKNOWN;
+	/* What is delivered here is ours, even when the map lists only what is delivered elsewhere. */
+	if (search_is_local(outer->rules, buf_view(&search.candidate)))
+		says = MEMBER_YES;
 	while (says == MEMBER_NO && search_next(&search, &key))
 		for (size_t i = 0; says == MEMBER_NO && i < map->n_tables; i++) {
 			enum verdict v = table_peek(map->tables[i], key, now, &oracle);
@@ -86,9 +91,11 @@ struct walk {
 	struct lookup *l;
 	struct registry *registry;
 	struct map *map;
+	struct text request;
 	const struct ask *resumed;	/* until the walk has caught up with it */
 	uint64_t now;
 	unsigned candidate, table;
+	bool has_stale_miss;		/* some table is STALE, and says not found all the same */
 };
 
 static struct answer with_map_name(struct lookup *l, struct text map, struct answer answer)
@@ -97,7 +104,7 @@ static struct answer with_map_name(struct lookup *l, struct text map, struct ans
 	buf_escaped(&l->reason, map);
 	buf_str(&l->reason, ": ");
 	buf_text(&l->reason, answer.value);
-	return (struct answer){ answer.verdict, buf_view(&l->reason) };
+	return (struct answer){ answer.verdict, buf_view(&l->reason), answer.reason };
 }
 
 static struct ask *park(struct walk *w, struct text request_map, struct text request_key,
@@ -110,6 +117,7 @@ static struct ask *park(struct walk *w, struct text request_map, struct text req
 	a->serial = w->registry->serial;
 	a->candidate = w->candidate;
 	a->table = w->table;
+	a->has_stale_miss = w->has_stale_miss;
 	buf_text(&a->map, request_map);
 	buf_text(&a->key, request_key);
 	if (has_stale)
@@ -122,6 +130,7 @@ static struct table_reply delivered(struct walk *w, struct table *t, struct text
 				    const struct domain_oracle *oracle)
 {
 	const struct ask *a = w->resumed;
+	const struct answer failed = { TEMP, buf_view(&a->text), a->reason };
 	struct table_reply r = { 0 };
 
 	w->resumed = NULL;
@@ -133,16 +142,16 @@ static struct table_reply delivered(struct walk *w, struct table *t, struct text
 		r.answer = answer_absent(PROOF_DIRECTORY);
 		return r;
 	default:
-		return table_settle(t, key, w->now, oracle, buf_view(&a->stale),
-				    buf_view(&a->text));
+		return table_settle(t, key, w->now, oracle, buf_view(&a->stale), failed,
+				    &w->l->value);
 	}
 }
 
 /* One table about one candidate. */
 static struct table_reply ask_table(struct walk *w, struct text key)
 {
-	struct oracle top = { w->registry, 0 };
-	const struct domain_oracle oracle = { ask_domain_map, &top };
+	struct oracle top = { w->registry, 0, &w->map->settings->rules };
+	const struct domain_oracle oracle = { ask_domain_map, &top, w->request };
 	struct table *t = w->map->tables[w->table];
 	const struct ask *a = w->resumed;
 
@@ -166,21 +175,8 @@ static struct answer rewritten(struct walk *w, struct answer found)
 {
 	buf_clear(&w->l->result);
 	if (!search_result(&w->l->search, found.value, &w->l->result))
-		return answer_temp("value is no address list");
+		return answer_temp_for(REASON_UNUSABLE, "value is no address list");
 	return answer_found(buf_view(&w->l->result));
-}
-
-static void count_answer(struct walk *w, enum verdict verdict, bool is_stale)
-{
-	static const enum map_counter counter[VERDICTS] = {
-		[TEMP] = COUNT_TEMP, [FOUND] = COUNT_FOUND,
-		[NOTFOUND] = COUNT_NOTFOUND, [PERM] = COUNT_PERM,
-	};
-	struct counters *c = &w->map->counters[w->l->loop->index];
-
-	count(c, counter[verdict]);
-	if (is_stale)
-		count(c, COUNT_STALE);
 }
 
 static void log_temp(struct walk *w, struct text key, struct text why)
@@ -192,7 +188,7 @@ static void log_temp(struct walk *w, struct text key, struct text why)
 
 /* Every candidate in every table, in Postfix's order. NULL: answered. */
 static struct ask *walk_map(struct walk *w, struct text request_map, struct text request_key,
-			    struct answer *ret, bool *ret_is_stale)
+			    struct answer *ret)
 {
 	struct search *search = &w->l->search;
 	struct text key;
@@ -206,12 +202,15 @@ static struct ask *walk_map(struct walk *w, struct text request_map, struct text
 
 				return park(w, request_map, request_key, r.has_stale, w->now + wait);
 			}
-			if (r.answer.verdict == NOTFOUND)
+			if (r.answer.verdict == NOTFOUND) {
+				w->has_stale_miss |= r.is_stale;
 				continue;
-			*ret_is_stale = r.is_stale;
+			}
+			w->l->tally = (struct tally){ .step = w->candidate, .is_stale = r.is_stale };
 			*ret = r.answer.verdict == FOUND ? rewritten(w, r.answer) : r.answer;
 			return NULL;
 		}
+	w->l->tally = (struct tally){ .step = w->candidate, .is_stale = w->has_stale_miss };
 	/* A walk that never came to where it had stopped has skipped tables, not asked them. */
 	*ret = w->resumed ? answer_temp("the walk lost its place") : answer_absent(PROOF_ALL_TABLES);
 	return NULL;
@@ -221,22 +220,24 @@ struct ask *lookup_run(struct lookup *l, struct registry *r, struct text map, st
 		       const struct ask *resumed, uint64_t now, struct answer *ret,
 		       struct map **ret_map)
 {
-	struct walk w = { .l = l, .registry = r, .now = now };
-	bool is_stale = false;
+	struct walk w = { .l = l, .registry = r, .request = key, .now = now };
 
+	l->tally = (struct tally){ 0 };
 	w.map = *ret_map = registry_find(r, map);
 	if (!w.map) {
 		log_warn("unknown_map", "", F_TEXT("map", map));
-		*ret = with_map_name(l, map, answer_temp("no such map here"));
+		*ret = with_map_name(l, map, answer_temp_for(REASON_UNKNOWN_MAP, "no such map here"));
 		return NULL;
 	}
-	if (resumed && resumed->serial == r->serial)
+	if (resumed && resumed->serial == r->serial) {
 		w.resumed = resumed;
+		w.has_stale_miss = resumed->has_stale_miss;
+	}
 
 	if (!search_start(&l->search, &w.map->settings->rules, key)) {
 		*ret = answer_absent(PROOF_NOT_UTF8);
 	} else {
-		struct ask *parked = walk_map(&w, map, key, ret, &is_stale);
+		struct ask *parked = walk_map(&w, map, key, ret);
 
 		if (parked) {
 			if (resumed)	/* one request has one deadline, however many it asks */
@@ -246,7 +247,6 @@ struct ask *lookup_run(struct lookup *l, struct registry *r, struct text map, st
 			return parked;
 		}
 	}
-	count_answer(&w, ret->verdict, is_stale);
 	if (ret->verdict == TEMP) {
 		log_temp(&w, key, ret->value);
 		*ret = with_map_name(l, map, *ret);
@@ -264,6 +264,8 @@ struct ask *lookup_expire(struct lookup *l, struct registry *r, const struct ask
 		.candidate = late->candidate,
 		.table = late->table,
 		.delivered = TEMP,
+		.reason = REASON_DEADLINE,
+		.has_stale_miss = late->has_stale_miss,
 		.stale = late->stale,
 	};
 	buf_str(&expired.text, "no answer from the directory in time");

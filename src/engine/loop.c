@@ -7,6 +7,21 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
+/* Far behind whatever answers, but not starved by it. */
+#define YIELD_NICE 10
+
+/* How often a loop shows that it is alive. */
+#define BEAT_MSEC 1000
+
+/* Nothing that these loops do waits for anything. Postfix waits 100 s for an answer. */
+#define PATIENCE_MSEC 10000
+
+/*
+ * This one checks the snapshots of all tables in one callback and indexes tables of any size in
+ * another, at a low priority: as long as a whole scan may take. No answer waits for it.
+ */
+#define PATIENCE_REFRESH_MSEC 600000
+
 static void on_wake(uv_async_t *wake)
 {
 	struct loop *loop = wake->data;
@@ -26,7 +41,22 @@ static void on_wake(uv_async_t *wake)
 	}
 }
 
-static void loop_init(struct loop *loop)
+static uint64_t monotonic_msec(void)
+{
+	return uv_hrtime() / 1000000;
+}
+
+static void beat(struct loop *loop)
+{
+	atomic_store_explicit(&loop->beat, monotonic_msec(), memory_order_relaxed);
+}
+
+static void on_pulse(uv_timer_t *pulse)
+{
+	beat(pulse->data);
+}
+
+static void loop_init(struct loop *loop, const char *name, unsigned index, uint64_t patience)
 {
 	if (uv_loop_init(&loop->uv) != 0 || uv_async_init(&loop->uv, &loop->wake, on_wake) != 0) {
 		fputs("socketmapd: cannot make an event loop\n", stderr);
@@ -36,12 +66,21 @@ static void loop_init(struct loop *loop)
 	loop->uv.data = loop;
 	pthread_mutex_init(&loop->lock, NULL);
 	loop->last = &loop->first;
+	loop->index = index;
+	loop->patience = patience;
+	snprintf(loop->name, sizeof loop->name, "%s", name);
+	loop->pulse.data = loop;
+	uv_timer_init(&loop->uv, &loop->pulse);
+	uv_timer_start(&loop->pulse, on_pulse, BEAT_MSEC, BEAT_MSEC);
+	uv_unref((uv_handle_t *)&loop->pulse);
+	beat(loop);
 }
 
 static void loop_done(struct loop *loop)
 {
 	assert(!loop->first);
 	uv_close((uv_handle_t *)&loop->wake, NULL);
+	uv_close((uv_handle_t *)&loop->pulse, NULL);
 	uv_run(&loop->uv, UV_RUN_DEFAULT);
 	int rc = uv_loop_close(&loop->uv);
 	assert(rc == 0);
@@ -54,11 +93,13 @@ void loops_init(struct loops *loops, size_t n)
 	*loops = (struct loops){ .n_answers = n };
 	loops->answers = must_calloc(n, sizeof *loops->answers);
 	for (size_t i = 0; i < n; i++) {
-		loop_init(&loops->answers[i]);
-		loops->answers[i].index = (unsigned)i;
+		char name[sizeof loops->control.name];
+
+		snprintf(name, sizeof name, "answers%u", (unsigned)i % 1000);
+		loop_init(&loops->answers[i], name, (unsigned)i, PATIENCE_MSEC);
 	}
-	loop_init(&loops->control);
-	loop_init(&loops->refresh);
+	loop_init(&loops->control, "control", 0, PATIENCE_MSEC);
+	loop_init(&loops->refresh, "refresh", 0, PATIENCE_REFRESH_MSEC);
 }
 
 void loops_done(struct loops *loops)
@@ -74,11 +115,14 @@ static void *run_thread(void *arg)
 {
 	struct loop *loop = arg;
 
-	/* On Linux this is the priority of the calling thread alone, setpriority(2) NOTES. */
-	if (loop->nice)
-		setpriority(PRIO_PROCESS, 0, loop->nice);
 	uv_run(&loop->uv, UV_RUN_DEFAULT);
 	return NULL;
+}
+
+void loop_yield(void)
+{
+	/* On Linux this is the priority of the calling thread alone, setpriority(2) NOTES. */
+	setpriority(PRIO_PROCESS, 0, YIELD_NICE);
 }
 
 void loop_start(struct loop *loop, const char *name)
@@ -95,6 +139,24 @@ void loop_start(struct loop *loop, const char *name)
 	pthread_setname_np(loop->thread, name);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	loop->has_thread = true;
+}
+
+uint64_t loop_silence(const struct loop *loop)
+{
+	uint64_t last = atomic_load_explicit(&loop->beat, memory_order_relaxed);
+	uint64_t now = monotonic_msec();
+
+	return now > last ? now - last : 0;
+}
+
+const struct loop *loops_stalled(const struct loops *loops)
+{
+	for (size_t i = 0; i < loops->n_answers; i++)
+		if (loop_silence(&loops->answers[i]) > loops->answers[i].patience)
+			return &loops->answers[i];
+	if (loop_silence(&loops->control) > loops->control.patience)
+		return &loops->control;
+	return loop_silence(&loops->refresh) > loops->refresh.patience ? &loops->refresh : NULL;
 }
 
 void loop_stop(struct loop *loop)

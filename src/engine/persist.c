@@ -223,7 +223,7 @@ struct save {
 	char *name, *identity;
 	struct mirror *mirror;	/* a reference, or NULL */
 	struct buf demand;
-	uint64_t written, age;	/* struct snapshot */
+	uint64_t written, clock, age;	/* struct snapshot */
 	uint64_t learnt;
 	bool is_written;
 	struct buf why;
@@ -250,6 +250,7 @@ static struct save *save_new(struct persist *p, struct keep *k)
 	s->identity = must_strdup(t->settings->identity);
 	s->learnt = k->learnt;
 	s->written = clock_wall_msec();
+	s->clock = now;
 	if (mirror) {
 		s->mirror = mirror_ref(mirror);
 		s->age = now - mirror_born(mirror);
@@ -278,6 +279,7 @@ static void do_save(struct task *task)
 	const struct snapshot snapshot = {
 		.fingerprint = text_of(s->identity),
 		.written = s->written,
+		.clock = s->clock,
 		.age = s->age,
 		.entries = s->mirror ? mirror_entries(s->mirror) : 0,
 		.mirror = s->mirror ? mirror_image(s->mirror) : TEXT(""),

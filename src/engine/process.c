@@ -159,7 +159,17 @@ static void on_frame(struct process *p, const struct frame *f)
 		break;
 	case FRAME_VALUE:
 		p->rows++;
-		p->events->on_row(p->user, &(struct row){ buf_view(&p->key), f->args[0], p->until });
+		p->events->on_row(p->user, &(struct row){ buf_view(&p->key), f->args[0],
+							  p->until, false });
+		break;
+	case FRAME_FAIL:
+		if (!p->idle_limit) {	/* not a scan: `temp` says so there */
+			process_kill(p, "driver process speaks out of turn");
+			break;
+		}
+		p->rows++;
+		p->events->on_row(p->user, &(struct row){ .key = buf_view(&p->key),
+							  .is_failure = true });
 		break;
 	case FRAME_INFO:
 		p->events->on_info(p->user, f->args[0], f->args[1]);

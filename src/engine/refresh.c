@@ -13,6 +13,12 @@
 #define FIRST_RETRY_MSEC 1000
 #define LONGEST_RETRY_MSEC 60000
 
+/* Between the beginnings of two scans of a table, whoever wants them. */
+#define SCAN_EVERY_MSEC 1000
+
+/* Over this time the first scans of tables are spread that are due but have something to say. */
+#define SPREAD_MSEC 3000
+
 /* A mirrored table: when its next turn is, and the turn itself. */
 struct turn {
 	struct turn *next;		/* in refresh.turns */
@@ -25,7 +31,9 @@ struct turn {
 	const char *why;		/* the scan is lost, and its process killed for it */
 	unsigned failures;		/* in a row */
 	uint64_t full_at;		/* scanned then, even if change_query says the same */
-	struct buf mark, new_mark;	/* what change_query said before the last good scan, and now */
+	uint64_t mark, new_mark;	/* hash of what change_query said before the last good scan; now */
+	bool is_wanted;			/* somebody asked for a scan, whatever change_query says */
+	uint64_t tried_at;		/* when its last round began */
 };
 
 /*
@@ -44,6 +52,9 @@ struct scanner {
 
 struct refresh {
 	struct loops *loops;
+	struct persist *persist;
+	struct exports *exports;
+	bool is_in_a_hurry;		/* constant, once the thread runs */
 	struct turn *turns;		/* refresh thread only, all of these */
 	struct scanner *scanners;
 	uint64_t random;
@@ -66,9 +77,21 @@ static void on_due(uv_timer_t *timer)
 	pump(t->scanner);
 }
 
+/* How long it must wait until it may be scanned again, msec. */
+static uint64_t pause_msec(const struct turn *t)
+{
+	uint64_t last = t->scan.began > t->tried_at ? t->scan.began : t->tried_at;
+	uint64_t now = clock_msec();
+
+	return last + SCAN_EVERY_MSEC > now ? last + SCAN_EVERY_MSEC - now : 0;
+}
+
 static void schedule(struct turn *t, uint64_t msec)
 {
-	uv_timer_start(&t->timer, on_due, clock_jitter(msec, &t->scanner->refresh->random), 0);
+	uint64_t wait = t->is_wanted ? pause_msec(t) :
+				       clock_jitter(msec, &t->scanner->refresh->random);
+
+	uv_timer_start(&t->timer, on_due, wait, 0);
 }
 
 /* After success: the next whole scan, or the next look whether there is anything new. */
@@ -79,6 +102,25 @@ static void schedule_next(struct turn *t)
 
 	t->failures = 0;
 	schedule(t, look && look < wait ? look : wait);
+}
+
+/*
+ * At once, unless there is a FRESH mirror already, of a snapshot or of the settings before: that
+ * one is as good as if we had just scanned it at its time.
+ */
+static void schedule_first(struct turn *t)
+{
+	const struct table *table = t->scan.table;
+	uint64_t now = clock_msec();
+
+	if (t->scanner->refresh->is_in_a_hurry || table_state(table, now) != TABLE_FRESH) {
+		schedule(t, 0);
+		return;
+	}
+	t->full_at = mirror_born(atomic_load(&table->mirror)) + settings(t)->refresh;
+	if (t->full_at < now + SPREAD_MSEC)
+		t->full_at = now + clock_random(&t->scanner->refresh->random) % SPREAD_MSEC;
+	schedule_next(t);
 }
 
 static uint64_t retry_msec(const struct turn *t)
@@ -93,13 +135,15 @@ static uint64_t retry_msec(const struct turn *t)
 
 static void failed(struct turn *t, struct text why)
 {
-	const struct table *table = t->scan.table;
+	struct table *table = t->scan.table;
 
 	t->failures++;
+	t->is_wanted = false;		/* tried, in vain: from here on as after any failure */
 	uint64_t wait = retry_msec(t);
 	log_error("refresh_failed", table->map, F_STR("map", table->map),
 		  F_STR("source", table->settings->source), F_NUM("rows", scan_rows(&t->scan)),
 		  F_TEXT("why", why), F_MSEC("next", wait));
+	table_scan_ended(table, SCAN_FAILED, scan_rows(&t->scan), why);
 	scan_abandon(&t->scan);
 	schedule(t, wait);
 }
@@ -107,16 +151,29 @@ static void failed(struct turn *t, struct text why)
 static void finished(struct turn *t)
 {
 	struct refresh *r = t->scanner->refresh;
+	struct table *table = t->scan.table;
+	size_t rows = scan_rows(&t->scan);
+	const char *why;
 
-	if (scan_finish(&t->scan, r->loops)) {
+	switch (scan_finish(&t->scan, r->loops, &why)) {
+	case SCAN_PUBLISHED:
+		table_scan_ended(table, SCAN_OK, rows, TEXT(""));
+		persist_changed(r->persist, t->scan.table);
+		exports_changed(r->exports, t->scan.table);
+		t->full_at = t->scan.began + clock_jitter(settings(t)->refresh, &r->random);
+		t->mark = t->new_mark;
+		schedule_next(t);
+		break;
+	case SCAN_REJECTED:
+		table_scan_ended(table, SCAN_WAS_REJECTED, rows,
+				 text_of(scan_fault_name(table_rejection(table).fault)));
 		t->failures++;
 		schedule(t, retry_msec(t));
-		return;
+		break;
+	case SCAN_LOST:
+		failed(t, text_of(why));
+		break;
 	}
-	t->full_at = t->scan.began + clock_jitter(settings(t)->refresh, &r->random);
-	buf_clear(&t->mark);
-	buf_text(&t->mark, buf_view(&t->new_mark));
-	schedule_next(t);
 }
 
 /* --- one turn --------------------------------------------------------------------------------- */
@@ -133,10 +190,12 @@ static void begin_scan(struct turn *t)
 	struct process_table table = table_for_process(t->scan.table);
 
 	t->why = NULL;
+	t->is_wanted = false;
 	if (!scan_begin(&t->scan)) {
 		failed(t, TEXT("out of memory"));
 		return;
 	}
+	table_scan_begins(t->scan.table);
 	run(t, SCANNING);
 	process_scan(t->scanner->process, &table);
 }
@@ -146,7 +205,7 @@ static void begin(struct turn *t)
 	struct process_table table = table_for_process(t->scan.table);
 
 	t->is_in_round = false;
-	buf_clear(&t->new_mark);
+	t->new_mark = 1;		/* another one than before the first scan */
 	if (!settings(t)->change_interval) {
 		begin_scan(t);
 		return;
@@ -167,13 +226,26 @@ static bool begin_sample(struct turn *t)
 	return true;
 }
 
-/* What change_query said: nothing to do, or a scan. */
+/* What change_query said: nothing to do, or a scan, now or as soon as there may be one. */
 static void checked(struct turn *t)
 {
-	if (clock_msec() < t->full_at && text_eq(buf_view(&t->mark), buf_view(&t->new_mark)))
+	uint64_t now = clock_msec();
+
+	if (now < t->full_at && t->mark == t->new_mark && !t->is_wanted) {
 		schedule_next(t);
-	else
+	} else if (now < t->scan.began + SCAN_EVERY_MSEC) {
+		t->is_wanted = true;
+		schedule(t, 0);
+	} else {
 		begin_scan(t);
+	}
+}
+
+static void note_change(struct turn *t, struct text value)
+{
+	const uint64_t both[] = { t->new_mark, hash_text(value) };
+
+	t->new_mark = hash_text((struct text){ (const char *)both, sizeof both });
 }
 
 /* --- what the process says ---------------------------------------------------------------------- */
@@ -196,10 +268,10 @@ static void on_row(void *user, const struct row *row)
 		return;
 	switch (t->phase) {
 	case CHECKING:
-		buf_text(&t->new_mark, row->value);
-		buf_byte(&t->new_mark, '\n');
+		note_change(t, row->value);
 		break;
 	case SCANNING:
+		count_up(&t->scan.table->scan_rows, 1);
 		t->why = scan_row(&t->scan, row);
 		if (t->why)
 			process_kill(sc->process, t->why);
@@ -224,6 +296,7 @@ static void on_end(void *user, enum frame_verb end, struct text why)
 
 	sc->running = NULL;
 	sc->is_ready = true;
+	source_heard(sc->source, end != FRAME_DOWN, why);
 	if (end == FRAME_DONE && t->phase == CHECKING)
 		checked(t);
 	else if (end == FRAME_DONE && t->phase == SCANNING)
@@ -260,6 +333,7 @@ static void on_dead(void *user, const char *why)
 	sc->process = NULL;
 	sc->is_ready = false;
 	sc->running = NULL;
+	source_heard(sc->source, false, text_of(why));
 	if (t && t->phase != SAMPLING)
 		failed(t, text_of(why));
 	fail_round(sc, text_of(why));
@@ -283,6 +357,7 @@ static bool gather(struct scanner *sc)
 			uv_timer_stop(&t->timer);
 			t->is_due = false;
 			t->is_in_round = true;
+			t->tried_at = clock_msec();
 		}
 	return is_any_due;
 }
@@ -293,8 +368,10 @@ static void start(struct scanner *sc)
 
 	sc->process = process_start(&sc->refresh->loops->refresh.uv, source_settings(sc->source),
 				    &events, sc, &why);
-	if (!sc->process)
+	if (!sc->process) {
+		source_heard(sc->source, false, buf_view(&why));
 		fail_round(sc, buf_view(&why));
+	}
 	buf_done(&why);
 }
 
@@ -333,8 +410,6 @@ static void turn_drop(struct turn *t)
 	if (t->scanner->running == t)
 		let_go(t->scanner);
 	scan_done(&t->scan);
-	buf_done(&t->mark);
-	buf_done(&t->new_mark);
 	uv_close((uv_handle_t *)&t->timer, on_turn_closed);
 }
 
@@ -361,7 +436,7 @@ static void turn_new(struct refresh *r, struct table *table)
 	t->timer.data = t;
 	t->next = r->turns;
 	r->turns = t;
-	schedule(t, 0);
+	schedule_first(t);
 }
 
 /* The list of tables to keep, on its way to the refresh loop. */
@@ -418,6 +493,7 @@ static void on_adopt(struct message *message)
 	struct adoption *a = (struct adoption *)message;
 	struct refresh *r = a->refresh;
 
+	loop_yield();		/* what is restored at the start is waited for; scans are not */
 	for (struct turn **at = &r->turns; *at;) {
 		struct turn *t = *at;
 
@@ -454,13 +530,59 @@ void refresh_adopt(struct refresh *refresh, const struct registry *r)
 	loop_post(&refresh->loops->refresh, &a->message);
 }
 
-struct refresh *refresh_new(struct loops *loops)
+/* A wish to scan, on its way to the refresh loop. */
+struct wish {
+	struct message message;
+	struct refresh *refresh;
+	uint64_t table;			/* its id; 0: all */
+};
+
+static void on_wish(struct message *message)
+{
+	struct wish *w = (struct wish *)message;
+
+	for (struct turn *t = w->refresh->turns; t; t = t->next) {
+		if (w->table && w->table != t->scan.table->id)
+			continue;
+		t->is_wanted = true;
+		if (uv_is_active((uv_handle_t *)&t->timer))	/* else its turn is about to come, or is */
+			schedule(t, 0);
+	}
+	free(w);
+}
+
+void refresh_now(struct refresh *refresh, const struct table *t)
+{
+	struct wish *w = must_calloc(1, sizeof *w);
+
+	*w = (struct wish){ { NULL, on_wish }, refresh, t ? t->id : 0 };
+	loop_post(&refresh->loops->refresh, &w->message);
+}
+
+bool refresh_accept(struct refresh *refresh, struct table *t)
+{
+	bool is_rejected = scan_accept(t);
+
+	if (is_rejected)
+		refresh_now(refresh, t);
+	return is_rejected;
+}
+
+struct refresh *refresh_new(struct loops *loops, struct persist *persist,
+			    struct exports *exports)
 {
 	struct refresh *r = must_calloc(1, sizeof *r);
 
 	r->loops = loops;
+	r->persist = persist;
+	r->exports = exports;
 	hash_random(&r->random, sizeof r->random);
 	return r;
+}
+
+void refresh_hurry(struct refresh *r)
+{
+	r->is_in_a_hurry = true;
 }
 
 void refresh_free(struct refresh *r)

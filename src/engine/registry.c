@@ -4,6 +4,7 @@
 #include "engine/source.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 /* --- maps --------------------------------------------------------------------------------- */
 
@@ -50,6 +51,22 @@ static bool is_unchanged(const struct registry *r, const struct map *old,
 	return true;
 }
 
+/*
+ * What an old table holds is true for a new one with the same identity: a setting that only
+ * tunes costs no answer. After a changed query there is nothing: TEMP until the first scan.
+ */
+static void inherit(struct table *t, const struct map *old)
+{
+	for (size_t i = 0; old && i < old->n_tables && t->settings->mode == TABLE_MIRROR; i++) {
+		struct mirror *m = atomic_load(&old->tables[i]->mirror);
+
+		if (m && strcmp(old->tables[i]->settings->identity, t->settings->identity) == 0) {
+			atomic_store(&t->mirror, mirror_ref(m));
+			return;
+		}
+	}
+}
+
 static struct map *map_new(const struct registry *r, struct map_settings *settings,
 			   const struct map *old)
 {
@@ -71,6 +88,7 @@ static struct map *map_new(const struct registry *r, struct map_settings *settin
 			m->tables[i] = table_ref(same);
 		} else {
 			m->tables[i] = table_new(settings->tables[i], settings->name, source);
+			inherit(m->tables[i], old);
 			settings->tables[i] = NULL;
 		}
 	}
@@ -92,6 +110,30 @@ static uint64_t next_serial(void)
 	static uint64_t last;	/* control thread only */
 
 	return ++last;
+}
+
+/* Of a table, without its cache; generously. */
+#define TABLE_BYTES ((size_t)64 << 10)
+
+bool registry_has_room(const struct settings *settings, const struct registry *old)
+{
+	size_t n = TABLE_BYTES;
+
+	for (size_t i = 0; i < settings->n_maps; i++) {
+		const struct map_settings *m = settings->maps[i];
+		const struct map *before = old ? registry_find(old, text_of(m->name)) : NULL;
+
+		if (before && strcmp(before->settings->fingerprint, m->fingerprint) == 0)
+			continue;
+		for (size_t k = 0; k < m->n_tables; k++)
+			n += TABLE_BYTES + table_least_cache(m->tables[k]);
+	}
+
+	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED)
+		return false;
+	munmap(p, n);
+	return true;
 }
 
 struct registry *registry_new(struct settings *settings, struct registry *old, struct loops *loops)

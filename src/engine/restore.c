@@ -11,26 +11,34 @@
 
 /* --- into tables ------------------------------------------------------------------------ */
 
+static uint64_t sum(uint64_t a, uint64_t b)
+{
+	return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+static uint64_t less(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static uint64_t more(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
 struct ages restore_ages(const struct snapshot *s, const struct table_settings *t, uint64_t now,
 			 uint64_t wall)
 {
-	struct ages a = { s->age, 0 };
+	bool is_future = wall < s->written || now < s->clock;
+	uint64_t by_wall = wall < s->written ? 0 : wall - s->written;
+	uint64_t by_ours = is_future ? UINT64_MAX : now - s->clock;
+	uint64_t over = more(t->ttl + t->ttl / 10 /* its jitter, demand.h */, t->negative_ttl) + 1;
 
-	if (wall < s->written) {
-		uint64_t ttl = t->ttl + t->ttl / 10;	/* with its jitter, demand.h */
-
-		if (a.mirror <= t->max_age)
-			a.mirror = t->max_age + 1;
-		a.demand = (ttl > t->negative_ttl ? ttl : t->negative_ttl) + 1;
-	} else {
-		a.demand = wall - s->written;
-		a.mirror = a.mirror > now || a.demand > now ? now : a.mirror + a.demand;
-	}
-	if (a.demand > now)
-		a.demand = now;
-	if (a.mirror > now)
-		a.mirror = now;
-	return a;
+	return (struct ages){
+		.mirror = less(now, more(sum(s->age, by_wall),
+					 less(sum(s->age, by_ours), t->max_age + 1))),
+		.demand = less(now, more(by_wall, less(by_ours, over))),
+	};
 }
 
 const char *restore_table(struct table *t, const struct snapshot *s, uint64_t now, uint64_t wall)

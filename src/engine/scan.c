@@ -3,6 +3,9 @@
 #include "base/clock.h"
 #include "base/fold.h"
 #include "base/log.h"
+#include "store/timed.h"
+
+#include <errno.h>
 
 /* Fewer lost keys than this are never suspicious (max_shrink). */
 #define SHRINK_KEYS 20
@@ -10,22 +13,36 @@
 /* Keys of a new mirror that are looked up live, to see whether query and scan agree. */
 #define SAMPLES 8
 
+/* Bytes of values that are not compared one by one. */
+#define LONG_LIST 65536
+
 /* --- rows ----------------------------------------------------------------------------------- */
+
+struct mirror_limits scan_limits(const struct table_settings *s)
+{
+	return (struct mirror_limits){
+		.max_entries = s->max_entries,
+		.max_bytes = s->max_bytes,
+		.max_value = VALUE_MAX,
+		.max_values = s->expansion_limit,
+		.is_distinct = s->distinct_values,
+	};
+}
 
 bool scan_begin(struct scan *s)
 {
-	const struct table_settings *t = s->table->settings;
-	const struct mirror_limits limits = {
-		.max_entries = t->max_entries,
-		.max_bytes = t->max_bytes,
-		.max_value = VALUE_MAX,
-		.max_values = t->expansion_limit,
-	};
+	const struct mirror_limits limits = scan_limits(s->table->settings);
 
 	s->samples = 0;
 	s->began = clock_msec();
 	s->builder = mirror_builder_new(&limits);
 	return s->builder != NULL;
+}
+
+/* Why the builder has just given up. */
+static const char *limit_or_memory(void)
+{
+	return errno == ENOMEM ? "out of memory" : "max_entries or max_bytes exceeded";
 }
 
 /* Take the key of the coming values. */
@@ -39,24 +56,40 @@ static void set_key(struct scan *s, struct text key)
 	s->is_bad_key = !fold(key, &s->key) || text_chr(key, '\0');
 }
 
+/* The row's value as a mirror keeps it. */
+static struct text value_of(struct scan *s, uint64_t until)
+{
+	if (until == 0)
+		return buf_view(&s->value);
+	buf_clear(&s->timed);
+	timed_add(&s->timed, until, buf_view(&s->value));
+	return buf_view(&s->timed);
+}
+
 const char *scan_row(struct scan *s, const struct row *row)
 {
+	/* With a NUL drivers say "no use", whatever result_format would make of it. */
+	bool is_bad = text_chr(row->value, '\0');
 	bool is_kept;
 
 	if (row->key.n == 0)
 		return "driver process sent a value without a key";
 	set_key(s, row->key);
+	if (row->is_failure)
+		return mirror_add_failed(s->builder, buf_view(&s->key)) ? NULL : limit_or_memory();
 	buf_clear(&s->value);
-	if (row->value.n == 0 ||
-	    !template_expand(s->table->settings->result_format, buf_view(&s->key), row->value,
-			     NULL, NULL, &s->value) ||
-	    s->value.n == 0)
+	if (row->value.n == 0)
 		return NULL;
-	if (s->is_bad_key || value_unusable(buf_view(&s->value)))
+	if (!is_bad &&
+	    (!template_expand(s->table->settings->result_format, buf_view(&s->key), row->value,
+			      NULL, NULL, &s->value) ||
+	     s->value.n == 0))
+		return NULL;
+	if (is_bad || s->is_bad_key || value_unusable(buf_view(&s->value)))
 		is_kept = mirror_add_bad(s->builder, buf_view(&s->key));
 	else
-		is_kept = mirror_add(s->builder, buf_view(&s->key), buf_view(&s->value));
-	return is_kept ? NULL : "max_entries or max_bytes exceeded";
+		is_kept = mirror_add(s->builder, buf_view(&s->key), value_of(s, row->until));
+	return is_kept ? NULL : limit_or_memory();
 }
 
 size_t scan_rows(const struct scan *s)
@@ -66,22 +99,66 @@ size_t scan_rows(const struct scan *s)
 
 /* --- the verdict ---------------------------------------------------------------------------- */
 
-const char *scan_verdict(const struct table_settings *s, const struct mirror *old,
-			 const struct mirror *scanned, size_t n_rows, size_t n_bad)
+static bool has_key(const struct mirror *m, struct text key)
 {
-	size_t now = mirror_entries(scanned), before = old ? mirror_entries(old) : 0;
+	struct buf scratch = { 0 };
 	struct text ignored;
+	bool is_there = table_find(m, key, &scratch, &ignored) == MIRROR_HIT;
 
-	if (now < s->min_entries)
-		return "fewer keys than min_entries";
-	if (n_bad * 100 > n_rows)
-		return "more than 1% unusable rows";
-	if (before > now + SHRINK_KEYS && (before - now) * 100 > before * s->max_shrink)
-		return "shrunken by more than max_shrink";
+	buf_done(&scratch);
+	return is_there;
+}
+
+enum scan_fault scan_verdict(const struct table_settings *s, const struct judged *j)
+{
+	size_t now = mirror_entries(j->new), before = j->old ? mirror_entries(j->old) : 0;
+
+	if (j->bad * 100 > j->rows)
+		return SCAN_UNUSABLE_ROWS;
 	for (size_t i = 0; i < s->n_expect; i++)
-		if (mirror_find(scanned, s->expect[i], &ignored) != MIRROR_HIT)
-			return "a key of `expect` is missing";
-	return NULL;
+		if (!has_key(j->new, s->expect[i]))
+			return SCAN_LACKS_KEY;
+	if (now < s->min_entries)
+		return SCAN_TOO_SMALL;
+	if (before > now + SHRINK_KEYS && (before - now) * 100 > before * s->max_shrink)
+		return SCAN_SHRUNKEN;
+	return SCAN_GOOD;
+}
+
+/* Note the fault. True: the scan is to be published all the same, which is logged. */
+static bool is_accepted(struct table *t, const struct judged *j)
+{
+	uint64_t now = clock_msec();
+
+	pthread_mutex_lock(&t->lock);
+	bool is_operator = t->rejection.is_accepted;
+	bool is_wanted = rejection_add(&t->rejection, t->settings, j, now);
+	struct rejection r = t->rejection;
+	pthread_mutex_unlock(&t->lock);
+
+	struct log_field fields[] = {
+		F_STR("map", t->map), F_STR("source", t->settings->source),
+		F_STR("why", scan_fault_name(r.fault)), F_NUM("old", r.old), F_NUM("new", r.new),
+		F_NUM("rows", r.rows), F_NUM("bad", r.bad), F_NUM("times", r.times),
+		F_MSEC("since", now - r.since), F_MSEC("same_since", now - r.same_since),
+		F_KEYS("missing", r.missing), F_STR("by", is_operator ? "operator" : "shrink_confirm"),
+	};
+	size_t n = sizeof fields / sizeof *fields;
+
+	if (is_wanted)
+		log_event(LOG_AT_WARN, "rejection_accepted", t->map, fields, n);
+	else
+		log_event(LOG_AT_ERROR, "refresh_rejected", t->map, fields, n - 1);
+	return is_wanted;
+}
+
+bool scan_accept(struct table *t)
+{
+	pthread_mutex_lock(&t->lock);
+	bool is_rejected = t->rejection.times > 0;
+	t->rejection.is_accepted = is_rejected;
+	pthread_mutex_unlock(&t->lock);
+	return is_rejected;
 }
 
 static void free_mirror(void *mirror)
@@ -89,12 +166,15 @@ static void free_mirror(void *mirror)
 	mirror_free(mirror);
 }
 
-/* The one place where a mirror becomes visible. */
+/* The one place where a scan's mirror becomes visible; restore_table() has those of snapshots. */
 static void publish(struct scan *s, struct mirror *mirror, struct loops *loops)
 {
 	struct table *t = s->table;
 	struct mirror *old = atomic_exchange(&t->mirror, mirror);
 
+	pthread_mutex_lock(&t->lock);
+	t->rejection = (struct rejection){ 0 };
+	pthread_mutex_unlock(&t->lock);
 	if (old)
 		loops_retire(loops, &loops->refresh, old, free_mirror);
 	log_info("refreshed", t->map, F_STR("map", t->map), F_STR("source", t->settings->source),
@@ -103,28 +183,29 @@ static void publish(struct scan *s, struct mirror *mirror, struct loops *loops)
 	s->samples = SAMPLES;
 }
 
-const char *scan_finish(struct scan *s, struct loops *loops)
+enum scan_end scan_finish(struct scan *s, struct loops *loops, const char **ret_why)
 {
-	const struct table *t = s->table;
-	const struct mirror *old = atomic_load(&t->mirror);
-	size_t rows = mirror_builder_rows(s->builder), bad = mirror_builder_bad(s->builder);
+	struct table *t = s->table;
+	struct judged j = {
+		.old = atomic_load(&t->mirror),
+		.rows = mirror_builder_rows(s->builder), .bad = mirror_builder_bad(s->builder),
+	};
 	struct mirror *scanned = mirror_seal(s->builder, s->began);
 
+	*ret_why = scanned ? NULL : limit_or_memory();
 	s->builder = NULL;
 	scan_abandon(s);
 	if (!scanned)
-		return "max_entries or max_bytes exceeded";
+		return SCAN_LOST;
 
-	const char *why = scan_verdict(t->settings, old, scanned, rows, bad);
-	if (!why) {
-		publish(s, scanned, loops);
-		return NULL;
+	j.new = scanned;
+	j.fault = scan_verdict(t->settings, &j);
+	if (j.fault != SCAN_GOOD && !is_accepted(t, &j)) {
+		mirror_free(scanned);
+		return SCAN_REJECTED;
 	}
-	log_error("refresh_rejected", t->map, F_STR("map", t->map),
-		  F_STR("source", t->settings->source), F_STR("why", why),
-		  F_NUM("old", old ? mirror_entries(old) : 0), F_NUM("new", mirror_entries(scanned)));
-	mirror_free(scanned);
-	return why;
+	publish(s, scanned, loops);
+	return SCAN_PUBLISHED;
 }
 
 void scan_abandon(struct scan *s)
@@ -141,7 +222,8 @@ void scan_done(struct scan *s)
 	buf_done(&s->key);
 	buf_done(&s->row_key);
 	buf_done(&s->value);
-	buf_done(&s->live.text);
+	buf_done(&s->timed);
+	values_done(&s->live);
 }
 
 /* --- the comparison --------------------------------------------------------------------------- */
@@ -164,13 +246,42 @@ void scan_live(struct scan *s, struct text value)
 	values_add(&s->live, s->table->settings, s->sampled_key, value);
 }
 
+static bool holds(struct text list, struct text item)
+{
+	struct text one;
+
+	while (text_next(&list, ",", &one))
+		if (text_eq(one, item))
+			return true;
+	return false;
+}
+
+/* The same values: directories need not keep to one order. Of long lists the length will do. */
+static bool is_same(struct text a, struct text b)
+{
+	struct text rest = a, item;
+
+	if (a.n != b.n)
+		return false;
+	if (a.n > LONG_LIST || text_eq(a, b))
+		return true;
+	while (text_next(&rest, ",", &item))
+		if (!holds(b, item))
+			return false;
+	return true;
+}
+
 /* Another answer means that scan_query is not the same question as the template, or a collation. */
 void scan_compare(struct scan *s)
 {
 	struct table *t = s->table;
 	struct answer live = values_answer(&s->live);
+	struct text copied = s->sampled;
+	enum mirror_says says = table_read(&copied, &s->timed);
 
-	if (live.verdict == TEMP || (live.verdict == FOUND && text_eq(live.value, s->sampled)))
+	if (live.verdict == TEMP || says == MIRROR_BAD ||
+	    (live.verdict == FOUND && says == MIRROR_HIT && is_same(live.value, copied)) ||
+	    (live.verdict == NOTFOUND && says == MIRROR_ABSENT))
 		return;
 	atomic_fetch_add_explicit(&t->n_differing, 1, memory_order_relaxed);
 	log_warn("mirror_differs", t->map, F_STR("map", t->map),

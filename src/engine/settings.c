@@ -21,6 +21,7 @@ void source_settings_free(struct source_settings *s)
 	free(s->program);
 	options_done(&s->options);
 	free(s->fingerprint);
+	free(s->identity);
 	free(s);
 }
 
@@ -42,6 +43,7 @@ void table_settings_free(struct table_settings *s)
 	free(s->domains);
 	free_texts(s->expect, s->n_expect);
 	free(s->fingerprint);
+	free(s->identity);
 	free(s);
 }
 
@@ -53,6 +55,7 @@ void map_settings_free(struct map_settings *s)
 		table_settings_free(s->tables[i]);
 	free(s->tables);
 	free(s->name);
+	free(s->export_path);
 	free((char *)s->rules.recipient_delimiter.p);
 	free_texts(s->rules.local_domains, s->rules.n_local_domains);
 	free(s->fingerprint);
@@ -86,5 +89,6 @@ void settings_free(struct settings *s)
 	free(s->maps);
 	free(s->daemon.user);
 	free(s->daemon.group);
+	free(s->daemon.state_directory);
 	free(s);
 }

@@ -26,6 +26,7 @@ struct slot {
 	} state;
 	bool is_recovering;	/* SLOT_PROBING: the directory was down before */
 	struct job *job;	/* SLOT_BUSY */
+	uint64_t began;		/* then, usec of clock_usec() */
 	struct values values;	/* what came for it */
 };
 
@@ -42,9 +43,13 @@ struct source {
 	uint64_t rest_until;
 	uint64_t random;
 	uint64_t n_lookups, n_failures, n_restarts;
+	struct histogram took;
+	_Atomic int heard;	/* enum source_state, by the last that anybody heard of it */
 	pthread_mutex_t lock;	/* guards what follows; scans learn on another thread */
 	char host[128];
 	uint64_t cert_not_after;
+	uint64_t failed_at;
+	char why[200];
 };
 
 static void pump(struct source *s);
@@ -57,6 +62,8 @@ static void job_end(struct source *s, struct job *job, struct answer answer)
 
 	if (answer.verdict == TEMP)
 		s->n_failures++;
+	else
+		atomic_fetch_add_explicit(&t->n_learnt, 1, memory_order_relaxed);
 	ask_wake(demand_put(t->demand, buf_view(&job->key), answer, clock_msec()), answer);
 	buf_done(&job->key);
 	free(job);
@@ -64,12 +71,12 @@ static void job_end(struct source *s, struct job *job, struct answer answer)
 }
 
 /* The reason goes to the client's log, so it names the source, and no data. */
-static void job_fail(struct source *s, struct job *job, const char *why)
+static void job_fail(struct source *s, struct job *job, enum temp_reason of, const char *why)
 {
 	struct buf reason = { 0 };
 
 	buf_printf(&reason, "source %s: %s", s->settings->name, why);
-	job_end(s, job, (struct answer){ TEMP, buf_view(&reason) });
+	job_end(s, job, (struct answer){ TEMP, buf_view(&reason), of });
 	buf_done(&reason);
 }
 
@@ -96,10 +103,10 @@ static void requeue(struct source *s, struct job *job)
 	s->n_queued++;
 }
 
-static void fail_queue(struct source *s, const char *why)
+static void fail_queue(struct source *s, enum temp_reason of, const char *why)
 {
 	for (struct job *job; (job = dequeue(s));)
-		job_fail(s, job, why);
+		job_fail(s, job, of, why);
 }
 
 /* --- resting ---------------------------------------------------------------------------- */
@@ -125,11 +132,31 @@ static void on_rested(uv_timer_t *timer)
 	pump(s);
 }
 
+static void keep_reason(struct source *s, struct text why)
+{
+	struct buf escaped = { 0 };
+
+	buf_escaped(&escaped, why);
+	pthread_mutex_lock(&s->lock);
+	s->failed_at = clock_wall_msec();
+	snprintf(s->why, sizeof s->why, "%s", buf_cstr(&escaped));
+	pthread_mutex_unlock(&s->lock);
+	buf_done(&escaped);
+}
+
+void source_heard(struct source *s, bool is_there, struct text why)
+{
+	atomic_store_explicit(&s->heard, is_there ? SOURCE_UP : SOURCE_DOWN, memory_order_relaxed);
+	if (!is_there)
+		keep_reason(s, why);
+}
+
 static void note_failure(struct source *s, struct text why)
 {
 	uint64_t rest;
 
 	s->failures++;
+	keep_reason(s, why);
 	rest = rest_msec(s);
 	s->rest_until = clock_msec() + rest;
 	uv_timer_start(&s->timer, on_rested, rest, 0);
@@ -139,6 +166,7 @@ static void note_failure(struct source *s, struct text why)
 
 static void note_success(struct source *s)
 {
+	source_heard(s, true, TEXT(""));
 	if (s->failures >= 2)
 		log_info("source_back", s->settings->name, F_STR("source", s->settings->name));
 	s->failures = 0;
@@ -196,6 +224,7 @@ static void end_job(struct slot *slot, enum frame_verb end, struct text why)
 	struct job *job = slot->job;
 
 	slot->job = NULL;
+	histogram_add(&s->took, &lookup_bounds, clock_usec() - slot->began);
 	if (end == FRAME_DONE) {
 		job_end(s, job, values_answer(&slot->values));
 		return;
@@ -205,7 +234,10 @@ static void end_job(struct slot *slot, enum frame_verb end, struct text why)
 	buf_escaped(&reason, why);
 	log_warn("lookup_refused", job->table->map, F_STR("map", job->table->map),
 		 F_STR("source", s->settings->name), F_TEXT("why", why));
-	job_fail(s, job, end == FRAME_DOWN ? "directory is down" : "lookup failed");
+	if (end == FRAME_DOWN)
+		job_fail(s, job, REASON_DOWN, "directory is down");
+	else
+		job_fail(s, job, REASON_FAILED, "lookup failed");
 	buf_done(&reason);
 }
 
@@ -241,7 +273,7 @@ static void on_dead(void *user, const char *why)
 		job->is_retried = true;
 		requeue(s, job);
 	} else if (job) {
-		job_fail(s, job, why);
+		job_fail(s, job, REASON_FAILED, why);
 	}
 	pump(s);
 }
@@ -276,6 +308,7 @@ static void dispatch(struct slot *slot, struct job *job)
 	struct process_table table = table_for_process(job->table);
 
 	slot->source->n_lookups++;
+	slot->began = clock_usec();
 	slot->state = SLOT_BUSY;
 	slot->job = job;
 	values_clear(&slot->values);
@@ -291,9 +324,9 @@ static void pump(struct source *s)
 	if (s->is_stopped)
 		return;
 	if (is_down(s))
-		fail_queue(s, "directory is down");
+		fail_queue(s, REASON_DOWN, "directory is down");
 	while (s->first && s->first->expires <= now)
-		job_fail(s, dequeue(s), "no process was free in time");
+		job_fail(s, dequeue(s), REASON_DEADLINE, "no process was free in time");
 	while (s->first && (slot = find_slot(s, SLOT_IDLE)))
 		dispatch(slot, dequeue(s));
 
@@ -313,12 +346,16 @@ static void submit(struct message *message)
 	struct job *job = (struct job *)message;
 	struct source *s = table_ref(job->table)->source;
 
-	const char *refusal = s->is_stopped			     ? "server is stopping" :
-			      is_down(s)			     ? "directory is down" :
-			      s->n_queued >= s->settings->queue ? "queue is full" :
-								       NULL;
-	if (refusal) {
-		job_fail(s, job, refusal);
+	if (s->is_stopped) {
+		job_fail(s, job, REASON_STOPPING, "server is stopping");
+		return;
+	}
+	if (is_down(s)) {
+		job_fail(s, job, REASON_DOWN, "directory is down");
+		return;
+	}
+	if (s->n_queued >= s->settings->queue) {
+		job_fail(s, job, REASON_QUEUE, "queue is full");
 		return;
 	}
 	job->next = NULL;
@@ -366,7 +403,7 @@ static void on_closed(uv_handle_t *handle)
 	struct source *s = handle->data;
 
 	for (unsigned i = 0; i < s->settings->connections; i++)
-		buf_done(&s->slots[i].values.text);
+		values_done(&s->slots[i].values);
 	pthread_mutex_destroy(&s->lock);
 	source_settings_free(s->settings);
 	free(s->slots);
@@ -376,7 +413,7 @@ static void on_closed(uv_handle_t *handle)
 void source_stop(struct source *s)
 {
 	s->is_stopped = true;
-	fail_queue(s, "server is stopping");
+	fail_queue(s, REASON_STOPPING, "server is stopping");
 	for (unsigned i = 0; i < s->settings->connections; i++) {
 		struct slot *slot = &s->slots[i];
 		struct job *job = slot->job;
@@ -387,7 +424,7 @@ void source_stop(struct source *s)
 		slot->state = SLOT_EMPTY;
 		slot->job = NULL;
 		if (job)
-			job_fail(s, job, "server is stopping");
+			job_fail(s, job, REASON_STOPPING, "server is stopping");
 	}
 }
 
@@ -424,9 +461,22 @@ void source_learn(struct source *s, struct text name, struct text value)
 	pthread_mutex_unlock(&s->lock);
 }
 
+const char *source_state_name(enum source_state state)
+{
+	static const char *const names[] = {
+		[SOURCE_IDLE] = "idle", [SOURCE_UP] = "up", [SOURCE_DOWN] = "down",
+	};
+
+	return names[state];
+}
+
 struct source_stats source_stats(struct source *s)
 {
 	struct source_stats stats = {
+		.state = is_down(s) ? SOURCE_DOWN :
+				      (enum source_state)atomic_load_explicit(
+					      &s->heard, memory_order_relaxed),
+		.took = s->took,
 		.name = s->settings->name,
 		.queued = s->n_queued,
 		.lookups = s->n_lookups,
@@ -437,6 +487,8 @@ struct source_stats source_stats(struct source *s)
 	pthread_mutex_lock(&s->lock);
 	memcpy(stats.host, s->host, sizeof stats.host);
 	stats.cert_not_after = s->cert_not_after;
+	stats.failed_at = s->failed_at;
+	memcpy(stats.why, s->why, sizeof stats.why);
 	pthread_mutex_unlock(&s->lock);
 	for (unsigned i = 0; i < s->settings->connections; i++) {
 		stats.up += s->slots[i].state >= SLOT_PROBING;

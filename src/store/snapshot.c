@@ -25,12 +25,13 @@ struct header {
 	uint32_t byte_order;
 	uint32_t version;
 	uint64_t n_fingerprint, n_mirror, n_demand;
-	uint64_t entries;	/* these three as in struct snapshot */
+	uint64_t entries;	/* these four as in struct snapshot */
 	uint64_t written;
 	uint64_t age;
+	uint64_t clock;
 };
 
-static_assert(sizeof(struct header) == 72, "the header has no padding");
+static_assert(sizeof(struct header) == 80, "the header has no padding");
 
 #define MAGIC "socketmapd-snap\n"
 #define BYTE_ORDER_MARK 0x01020304u
@@ -121,7 +122,7 @@ bool snapshot_write(int dir, const char *name, const struct snapshot *s, struct 
 		.byte_order = BYTE_ORDER_MARK, .version = VERSION_1,
 		.n_fingerprint = s->fingerprint.n, .n_mirror = s->mirror.n,
 		.n_demand = s->demand.n,
-		.entries = s->entries, .written = s->written, .age = s->age,
+		.entries = s->entries, .written = s->written, .age = s->age, .clock = s->clock,
 	};
 	char checksum[HASH_CHECKSUM_BYTES];
 	const struct text parts[PARTS] = {
@@ -258,6 +259,7 @@ static enum snapshot_says verify(struct snapshot_file *f, struct text fingerprin
 	s->entries = h->entries;
 	s->written = h->written;
 	s->age = h->age;
+	s->clock = h->clock;
 	if (!text_eq(s->fingerprint, fingerprint))
 		return because(SNAPSHOT_FOREIGN, ret_why, "of another configuration");
 	return SNAPSHOT_GOOD;

@@ -12,13 +12,15 @@ enum parsed netstring_parse(struct text in, size_t max, struct text *ret_content
 	for (; digits < in.n && in.p[digits] != ':'; digits++) {
 		unsigned digit = (unsigned char)in.p[digits] - (unsigned)'0';
 
-		if (digit > 9 || digits == DIGITS_MAX)
+		if (digit > 9)
 			return MALFORMED;
+		if (digits == DIGITS_MAX)
+			return OVERLONG;
 		if (digits && n == 0)
 			return MALFORMED;	/* a leading zero */
 		n = 10 * n + digit;
 		if (n > max)
-			return MALFORMED;
+			return OVERLONG;
 	}
 	if (digits == in.n)
 		return NEED_MORE;

@@ -1,10 +1,12 @@
 #include "wire/protocol.h"
 
-static const struct protocol *const protocols[] = { &socketmap, &tcp_table };
+const struct protocol *const protocols[PROTOCOLS] = {
+	[PROTOCOL_SOCKETMAP] = &socketmap, [PROTOCOL_TCP_TABLE] = &tcp_table,
+};
 
 const struct protocol *protocol_find(struct text name)
 {
-	for (size_t i = 0; i < sizeof protocols / sizeof *protocols; i++)
+	for (size_t i = 0; i < PROTOCOLS; i++)
 		if (text_is(name, protocols[i]->name))
 			return protocols[i];
 	return NULL;
@@ -28,11 +30,11 @@ struct answer answer_sendable(struct answer answer, size_t max_value,
 	switch (answer.verdict) {
 	case FOUND:
 		if (answer.value.n == 0)
-			return answer_temp("empty value");
+			return answer_temp_for(REASON_UNUSABLE, "empty value");
 		if (answer.value.n > max_value)
-			return answer_temp("value too long");
+			return answer_temp_for(REASON_TOO_LONG, "value too long");
 		if (text_chr(answer.value, '\0'))
-			return answer_temp("value with a NUL");
+			return answer_temp_for(REASON_UNUSABLE, "value with a NUL");
 		return answer;
 	case NOTFOUND:
 		answer.value = TEXT("");

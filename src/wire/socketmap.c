@@ -39,6 +39,7 @@ static enum verdict reply(struct answer answer, struct buf *out)
 
 const struct protocol socketmap = {
 	.name = "socketmap",
+	.kind = PROTOCOL_SOCKETMAP,
 	.max_request = 16 * 1024,
 	.is_evictable = true,
 	.idle_timeout = 60 * 1000,	/* Postfix reconnects silently */

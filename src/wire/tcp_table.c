@@ -78,7 +78,7 @@ static enum parsed parse(struct text in, size_t max, struct buf *scratch,
 	const char *end = text_chr(first, '\n');
 
 	if (!end)
-		return in.n < max ? NEED_MORE : MALFORMED;
+		return in.n < max ? NEED_MORE : OVERLONG;
 	*ret_used = (size_t)(end - in.p) + 1;
 	return parse_line(text_before(in, end), scratch, ret_req);
 }
@@ -118,7 +118,7 @@ static enum verdict reply(struct answer answer, struct buf *out)
 	buf_text(out, codes[answer.verdict]);
 	if (!encode(answer.value, max, out)) {
 		out->n = before;
-		return reply(answer_temp("value too long"), out);
+		return reply(answer_temp_for(REASON_TOO_LONG, "value too long"), out);
 	}
 	buf_byte(out, '\n');
 	return answer.verdict;
@@ -126,6 +126,7 @@ static enum verdict reply(struct answer answer, struct buf *out)
 
 const struct protocol tcp_table = {
 	.name = "tcp_table",
+	.kind = PROTOCOL_TCP_TABLE,
 	.max_request = 8 * 1024,
 	.idle_timeout = 0,		/* reconnecting costs Postfix a second, dict_tcp.c */
 	.names_map = false,

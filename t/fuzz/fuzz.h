@@ -68,6 +68,11 @@ static inline size_t fuzz_count(struct text t, char c)
 typedef enum parsed fuzz_take(struct text in, size_t max, struct buf *log,
 			      size_t *ret_used);
 
+static inline bool fuzz_is_closed(enum parsed parsed)
+{
+	return parsed == MALFORMED || parsed == OVERLONG;
+}
+
 /* Feed `in` as a socket would, in pieces of `piece` bytes (0: any size), and log it. */
 static inline struct buf fuzz_feed(struct text in, fuzz_take *take, size_t max,
 				   size_t piece)
@@ -76,7 +81,7 @@ static inline struct buf fuzz_feed(struct text in, fuzz_take *take, size_t max,
 	struct buf log = { 0 }, pending = { 0 };
 	enum parsed parsed = NEED_MORE;
 
-	while (in.n && parsed != MALFORMED) {
+	while (in.n && !fuzz_is_closed(parsed)) {
 		size_t n = piece ? piece : (random >> 33) % in.n + 1;
 
 		random = random * 6364136223846793005u + 1442695040888963407u;
@@ -87,15 +92,15 @@ static inline struct buf fuzz_feed(struct text in, fuzz_take *take, size_t max,
 		struct text copy = fuzz_copy(buf_view(&pending)), rest = copy;
 		for (size_t used = 0;; rest = text_skip(rest, used), used = 0) {
 			parsed = take(rest, max, &log, &used);
-			if (parsed == NEED_MORE || parsed == MALFORMED)
+			if (parsed == NEED_MORE || fuzz_is_closed(parsed))
 				break;
 			assert(used > 0 && used <= rest.n);
 		}
-		assert(parsed == MALFORMED || rest.n < max + REQUEST_EXTRA);
+		assert(fuzz_is_closed(parsed) || rest.n < max + REQUEST_EXTRA);
 		buf_drop(&pending, copy.n - rest.n);
 		fuzz_free(copy);
 	}
-	buf_str(&log, parsed == MALFORMED ? "closed" : "open");
+	buf_str(&log, fuzz_is_closed(parsed) ? "closed" : "open");
 	buf_done(&pending);
 	return log;
 }

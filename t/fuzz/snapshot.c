@@ -16,7 +16,7 @@
 
 #define NAME "fuzz.snapshot"
 #define NOW 1000000000u
-#define HEAD 72			/* bytes of the header */
+#define HEAD 80			/* bytes of the header */
 
 static char path[] = "/dev/shm/fuzz-snapshot-XXXXXX";
 static int dir = -1;
@@ -143,7 +143,7 @@ static void check_written_again(const struct snapshot *s)
 	assert(snapshot_read(dir, NAME, s->fingerprint, &f, &why) == SNAPSHOT_GOOD);
 	assert(text_eq(f.s.fingerprint, s->fingerprint) && text_eq(f.s.mirror, s->mirror) &&
 	       text_eq(f.s.demand, s->demand) && f.s.written == s->written &&
-	       f.s.age == s->age && f.s.entries == s->entries);
+	       f.s.clock == s->clock && f.s.age == s->age && f.s.entries == s->entries);
 	snapshot_done(&f);
 	buf_done(&why);
 }

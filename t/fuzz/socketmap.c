@@ -11,8 +11,8 @@ static char big[REPLY_MAX + 100];
 static struct answer answer_for(struct text key)
 {
 	if (text_starts(key, TEXT("big")))
-		return (struct answer){ FOUND, { big, REPLY_MAX - 16 + key.n % 100 } };
-	return (struct answer){ (enum verdict)(fuzz_seed(key) % (VERDICTS + 1)), key };
+		return (struct answer){ .verdict = FOUND, .value = { big, REPLY_MAX - 16 + key.n % 100 } };
+	return (struct answer){ .verdict = (enum verdict)(fuzz_seed(key) % (VERDICTS + 1)), .value = key };
 }
 
 /* One strict netstring: a word that Postfix knows, a blank, and a text if one is due. */

@@ -72,8 +72,8 @@ static enum parsed take(struct text in, size_t max, struct buf *log, size_t *ret
 
 		assert(req.map.n == 0 && req.key.n <= max);
 		netstring_add(log, req.key, TEXT(""));
-		reply((struct answer){ any, req.key }, log);
-		reply((struct answer){ FOUND, req.key }, log);
+		reply((struct answer){ .verdict = any, .value = req.key }, log);
+		reply((struct answer){ .verdict = FOUND, .value = req.key }, log);
 	} else if (parsed == MEANINGLESS) {
 		reply(answer_perm("bad request"), log);
 	}

@@ -205,8 +205,11 @@ class Server:
         self.logfile = self.dir + "/log"
         self.listeners = listeners or [self.listener()]
         self.sources, self.maps = sources or [], maps or {}
-        self.daemon = dict({"threads": 2, "log_keys": "full"}, **daemon)
+        self.state = self.dir + "/state"
+        self.daemon = dict({"threads": 2, "log_keys": "full", "state_directory": self.state},
+                           **daemon)
         self.limit_files = limit_files
+        self.env = {}
         self.process = None
         self.is_stopped = False
 
@@ -238,7 +241,8 @@ class Server:
         with open(self.logfile, "ab") as log:
             self.process = subprocess.Popen(
                 [PROGRAM, "-c", self.conf, *args], stdin=subprocess.DEVNULL, stderr=log,
-                stdout=log, preexec_fn=prepare, env=dict(os.environ, **SANITIZER_ENV))
+                stdout=log, preexec_fn=prepare,
+                env=dict(os.environ, **SANITIZER_ENV, **self.env))
         self.is_stopped = False
         return self.process
 

@@ -4,6 +4,7 @@ sockets instead of ports, no queue manager. Nothing of the system's instance is 
 What mail would become is read off smtpd's replies, cleanup's queue files and trivial-rewrite's
 answers. Needs root, as Postfix does.
 """
+import base64
 import os
 import pwd
 import signal
@@ -228,24 +229,37 @@ class Smtp:
 class AuthServer:
     """
     Looks like Dovecot's login service to smtpd, which asks it for its mechanisms before it cares
-    for smtpd_sender_login_maps. Nobody can log in.
+    for smtpd_sender_login_maps. `passwords` of those who can log in: nobody.
     """
 
     HELLO = b"VERSION\t1\t1\nMECH\tPLAIN\tplaintext\nSPID\t1\nCUID\t1\nDONE\n"
 
-    def __init__(self, path):
+    def __init__(self, path, passwords=None):
+        self.passwords = passwords or {}
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(path)
         os.chmod(path, 0o666)
         self.listener.listen(64)
-        self.clients = []
-        threading.Thread(target=self._serve, daemon=True).start()
+        threading.Thread(target=self._listen, daemon=True).start()
 
-    def _serve(self):
+    def _listen(self):
         while True:
             client, _ = self.listener.accept()
-            client.sendall(self.HELLO)
-            self.clients.append(client)
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client):
+        client.sendall(self.HELLO)
+        with client, client.makefile("r", encoding="utf-8") as lines:
+            for words in (line.rstrip("\n").split("\t") for line in lines):
+                if words[0] == "AUTH":
+                    client.sendall(self._login(words).encode("utf-8"))
+
+    def _login(self, words):
+        """AUTH id PLAIN ... resp=base64 of: whom to be, login, password."""
+        plain = base64.b64decode(words[-1].partition("=")[2]).decode("utf-8").split("\0")
+        is_right = len(plain) == 3 and self.passwords.get(plain[1]) == plain[2]
+        return ("OK\t%s\tuser=%s\n" if is_right else "FAIL\t%s\tuser=%s\n") % (
+            words[1], plain[1])
 
 
 class Resolver:

@@ -36,6 +36,32 @@ static void folds_as_icu_does(void **state)
 	}
 }
 
+static void all_that_a_directory_may_take_for_the_same_is_alike(void **state)
+{
+	static const struct { const char *in, *want; } cases[] = {
+		{ "", "" },
+		{ "Joe Doe@x", "joe doe@x" },
+		{ "stra\303\237e", "strasse" },
+		{ "\357\274\241\357\254\201\342\204\241", "afitel" },	/* full width, fi, TEL */
+		{ "M\303\274ller Mu\314\210ller", "muller muller" },	/* either way to write it */
+		{ "so\302\255ft\342\200\213", "soft" },		/* hyphen, space of no width */
+		{ "a\tb\nc\302\240d\001", "a b c d" },
+		{ "\320\206\312\271", "\321\226\312\271" },		/* another alphabet stays */
+	};
+	(void)state;
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct buf out = { 0 };
+
+		assert_true(fold_alike(text_of(cases[i].in), &out));
+		assert_text(buf_view(&out), cases[i].want);
+		buf_clear(&out);
+		assert_false(fold_alike(TEXT("\xff"), &out));
+		assert_int_equal(out.n, 0);
+		buf_done(&out);
+	}
+}
+
 static void what_is_not_utf8_does_not_fold(void **state)
 {
 	static const char *const bad[] = {
@@ -196,6 +222,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(folds_as_icu_does),
+		cmocka_unit_test(all_that_a_directory_may_take_for_the_same_is_alike),
 		cmocka_unit_test(what_is_not_utf8_does_not_fold),
 		cmocka_unit_test(absence_needs_a_proof),
 		cmocka_unit_test(found_is_never_empty),

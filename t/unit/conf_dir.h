@@ -26,6 +26,8 @@ static const char good_conf[] =
 	"sources = ( { name = \"db\"; driver = \"sqlite\"; dbpath = \"db.sqlite\"; } "
 	");\n";
 
+static const char *const programs[] = { "bin/socketmapd-sqlite", "bin/socketmapd-ldap" };
+
 static char dir[PATH_MAX];
 
 static inline void write_file(const char *name, struct text text)
@@ -89,10 +91,10 @@ static inline struct settings *load_map(const char *name, const char *map,
 }
 
 /* Write x.cf and y.cf and a map that names them. */
-static inline struct settings *load_postfix(const char *cf, const char *map,
-					   struct buf *why)
+static inline struct settings *load_postfix_noting(const char *cf, const char *map,
+						   struct buf *why, struct buf *notes)
 {
-	struct buf text = { 0 }, notes = { 0 };
+	struct buf text = { 0 };
 
 	write_file("x.cf", text_of(cf));
 	write_file("y.cf", TEXT("dbpath = /nowhere/db.sqlite\nquery = SELECT 2\n"));
@@ -102,10 +104,30 @@ static inline struct settings *load_postfix(const char *cf, const char *map,
 		else
 			buf_byte(&text, *p);
 
-	struct settings *s = load_map(ALIAS, buf_cstr(&text), why, &notes);
+	struct settings *s = load_map(ALIAS, buf_cstr(&text), why, notes);
+	if (text_starts(buf_view(notes), TEXT("s.conf:")))	/* there is no db.sqlite */
+		buf_drop(notes, (size_t)(strchr(buf_cstr(notes), '\n') + 1 - notes->p));
 	buf_done(&text);
+	return s;
+}
+
+static inline struct settings *load_postfix(const char *cf, const char *map,
+					    struct buf *why)
+{
+	struct buf notes = { 0 };
+	struct settings *s = load_postfix_noting(cf, map, why, &notes);
+
 	buf_done(&notes);
 	return s;
+}
+
+/* What a driver is told of `name`; NULL: nothing. */
+static inline const char *option_of(const struct options *options, const char *name)
+{
+	for (size_t i = 0; i < options->n; i++)
+		if (strcmp(options->list[i].name, name) == 0)
+			return options->list[i].value;
+	return NULL;
 }
 
 static inline int make_dir(void **state)
@@ -120,21 +142,26 @@ static inline int make_dir(void **state)
 	mkdir(path, 0755);
 	snprintf(path, sizeof path, "%s/bin", dir);
 	mkdir(path, 0755);
-	write_file("bin/socketmapd-sqlite", TEXT("#!/bin/sh\n"));
-	snprintf(path, sizeof path, "%s/bin/socketmapd-sqlite", dir);
-	return chmod(path, 0755);
+	for (size_t i = 0; i < sizeof programs / sizeof *programs; i++) {
+		write_file(programs[i], TEXT("#!/bin/sh\n"));
+		snprintf(path, sizeof path, "%s/%s", dir, programs[i]);
+		if (chmod(path, 0755) != 0)
+			return -1;
+	}
+	return 0;
 }
 
 static inline int remove_dir(void **state)
 {
-	static const char *const files[] = { "bin/socketmapd-sqlite", "s.conf", "x.cf",
-		"y.cf" };
+	static const char *const files[] = { "s.conf", "x.cf", "y.cf" };
 	static const char *const dirs[] = { "/bin", "/maps.d", "" };
 	char path[PATH_MAX + 64];
 	(void)state;
 
 	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
 		remove_file(files[i]);
+	for (size_t i = 0; i < sizeof programs / sizeof *programs; i++)
+		remove_file(programs[i]);
 	for (size_t i = 0; i < sizeof dirs / sizeof *dirs; i++) {
 		snprintf(path, sizeof path, "%s%s", dir, dirs[i]);
 		if (rmdir(path) != 0)

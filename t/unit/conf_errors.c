@@ -9,6 +9,9 @@ static void what_is_wrong_with_the_daemons_file_is_said(void **state)
 		{ "query = \"x\";",
 		  "s.conf:4: unknown setting \"query\"; it belongs to a table of driver "
 		  "\"sqlite\" or a table of driver \"mysql\"\n" },
+		{ "search_base = \"x\";",
+		  "s.conf:4: unknown setting \"search_base\"; it belongs to a table of "
+		  "driver \"ldap\"\n" },
 		{ "threads = \"2\";", "s.conf:4: threads: wants a whole number below "
 		  "2147483648\n" },
 		{ "threads = -1;", "s.conf:4: threads: \"-1\": wants a whole number "
@@ -118,10 +121,15 @@ static void what_is_wrong_with_listeners_and_sources_is_said(void **state)
 		  "s.conf:2: listeners: wants a list of groups: ( { ... }, { ... } )\n" },
 		{ LISTENER("protocol = \"socketmap\";"),
 		  "s.conf:2: address is missing: \"unix:/path\", "
-		  "\"inet:127.0.0.1:8999\" or \"inet:[::1]:8999\"\n" },
-		{ LISTENER("protocol = \"http\"; address = \"inet:[::1]:1\";"),
-		  "s.conf:2: unknown protocol \"http\": \"socketmap\" or "
-		  "\"tcp_table\"\n" },
+		  "\"inet:127.0.0.1:8999\", \"inet:[::1]:8999\" or \"systemd:NAME\"\n" },
+		{ LISTENER("protocol = \"https\"; address = \"inet:[::1]:1\";"),
+		  "s.conf:2: unknown protocol \"https\": \"socketmap\", \"tcp_table\" or "
+		  "\"http\"\n" },
+		{ LISTENER("protocol = \"http\"; address = \"inet:[::1]:1\"; map = \"m\"; "
+		  "idle_timeout = \"1s\";"),
+		  "s.conf:2: map is for socketmap and tcp_table\n"
+		  "s.conf:2: idle_timeout is for socketmap and tcp_table\n"
+		  "s.conf:2: there is no map \"m\"\n" },
 		{ LISTENER(SOCKETMAP "address = \"inet:localhost:1\";"),
 		  "s.conf:2: address: wants an IP address and a port: "
 		  "\"inet:127.0.0.1:8999\", "
@@ -135,7 +143,8 @@ static void what_is_wrong_with_listeners_and_sources_is_said(void **state)
 		  "\"inet:127.0.0.1:8999\", "
 		  "\"inet:[::1]:8999\"\n" },
 		{ LISTENER(SOCKETMAP "address = \"unix:relative\";"),
-		  "s.conf:2: address: wants \"unix:/path\" or \"inet:ADDRESS:PORT\"\n" },
+		  "s.conf:2: address: wants \"unix:/path\", \"inet:ADDRESS:PORT\" or "
+		  "\"systemd:NAME\"\n" },
 		{ LISTENER(SOCKETMAP "address = \"unix:" LONG_PATH "\";"),
 		  "s.conf:2: address: the path of a unix socket may have 107 bytes\n" },
 		{ LISTENER(SOCKETMAP "address = \"inet:[::1]:1\"; map = \"m\";"),
@@ -278,6 +287,27 @@ static void what_is_wrong_with_a_map_is_said(void **state)
 		{ ALIAS, MIRROR "stale_max = \"1m\";", ALIAS_FILE
 		  ":1: stale_max: shorter than refresh: every copy would "
 		  "expire\n" },
+		{ ALIAS, MIRROR "export = \"/x/a.cdb\";", ALIAS_FILE
+		  ":1: export: \"/x/a.cdb\": wants \"cdb:/path/NAME.cdb\"\n" },
+		{ ALIAS, MIRROR "export = \"cdb:x/a.cdb\";", ALIAS_FILE
+		  ":1: export: \"cdb:x/a.cdb\": must begin with '/', behind cdb:\n" },
+		{ ALIAS, MIRROR "export = \"cdb:/x/a\";", ALIAS_FILE
+		  ":1: export: \"cdb:/x/a\": must end with NAME.cdb, which is "
+		  "cdb:.../NAME to Postfix\n" },
+		{ ALIAS, MIRROR "export = \"cdb:/x/.cdb\";", ALIAS_FILE
+		  ":1: export: \"cdb:/x/.cdb\": must end with NAME.cdb, which is "
+		  "cdb:.../NAME to Postfix\n" },
+		{ ALIAS, MIRROR "export = \"cdb:/x/../a.cdb\";", ALIAS_FILE
+		  ":1: export: \"cdb:/x/../a.cdb\": must do without \"..\"\n" },
+		{ ALIAS, MIRROR "export = \"cdb:/x/a.cdb\"; secret = true;", ALIAS_FILE
+		  ":1: export: a secret map is never written to disk\n" },
+		{ ALIAS, GOOD_MAP "export = \"cdb:/x/a.cdb\";", ALIAS_FILE
+		  ":1: export: needs mode = \"mirror\" in every table: what is looked up "
+		  "key by key cannot be written to a file\n" },
+		{ ALIAS, "export = \"cdb:/x/a.cdb\"; tables = ( { " MIRROR "}, { " GOOD_MAP
+		  "} );", ALIAS_FILE
+		  ":1: export: needs mode = \"mirror\" in every table: what is looked up "
+		  "key by key cannot be written to a file\n" },
 		{ ALIAS, MIRROR "max_shrink = 101;",
 		  ALIAS_FILE ":1: max_shrink: 101 is more than 100\n" },
 		{ ALIAS, GOOD_MAP "cache_size = \"63K\";",
@@ -336,6 +366,35 @@ static void a_bad_template_is_an_error_at_its_line(void **state)
 	}
 }
 
+static void what_postfix_ignores_is_noted(void **state)
+{
+	static const struct { const char *cf, *notes; } cases[] = {
+		{ "hosts = localhost\n", "x.cf:1: hosts: no parameter of sqlite: tables, and "
+		  "ignored as in Postfix\n" },
+		{ "result_fromat = %u\n", "x.cf:1: result_fromat: no parameter of sqlite: "
+		  "tables, and ignored as in Postfix; did you mean \"result_format\"?\n" },
+		{ "scan_query = SELECT 2\n", "x.cf:1: scan_query: no parameter of sqlite: "
+		  "tables, and ignored as in Postfix\n" },	/* it is ours */
+	};
+	(void)state;
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct buf cf = { 0 }, why = { 0 }, notes = { 0 };
+
+		buf_printf(&cf, "%sdbpath = /\nquery = SELECT '%%s'\n", cases[i].cf);
+
+		struct settings *s = load_postfix_noting(
+			buf_cstr(&cf), "postfix_table = \"sqlite:@/x.cf\";", &why, &notes);
+		assert_non_null(s);
+		assert_string_equal(buf_cstr(&notes), cases[i].notes);
+		assert_null(option_of(&s->maps[0]->tables[0]->options, "scan_query"));
+		settings_free(s);
+		buf_done(&cf);
+		buf_done(&why);
+		buf_done(&notes);
+	}
+}
+
 static void what_is_wrong_with_a_postfix_table_is_said(void **state)
 {
 	static const char good[] = "dbpath = /x\nquery = SELECT 1\n";
@@ -365,14 +424,6 @@ static void what_is_wrong_with_a_postfix_table_is_said(void **state)
 		  "x.cf:1: dbpath: \"db.sqlite\" must begin with '/'\n" },
 		{ "dbpath = /x\n", "postfix_table = \"sqlite:@/x.cf\";",
 		  "x.cf:1: query is missing, or select_field, table and where_field\n" },
-		{ "dbpath = /x\n\nquery = SELECT 1\nhosts = localhost\n",
-		  "postfix_table = \"sqlite:@/x.cf\";",
-		  "x.cf:4: parameter \"hosts\" is not supported for sqlite: tables\n" },
-		{ "dbpath = /x\nquery = SELECT 1\nresult_fromat = %u\n",
-		  "postfix_table = \"sqlite:@/x.cf\";",
-		  "x.cf:3: parameter \"result_fromat\" is not supported for sqlite: "
-		  "tables; did you mean "
-		  "\"result_format\"?\n" },
 		{ "dbpath = /x\nquery = SELECT 1\nresult_format =\n",
 		  "postfix_table = \"sqlite:@/x.cf\";",
 		  "x.cf:3: result_format: must not be empty\n" },
@@ -380,10 +431,6 @@ static void what_is_wrong_with_a_postfix_table_is_said(void **state)
 		  "postfix_table = \"sqlite:@/x.cf\";",
 		  "x.cf:3: expansion_limit: \"many\": wants a whole number below "
 		  "2147483648\n" },
-		{ "dbpath = /x\nquery = SELECT 1\nscan_query = SELECT 2\n",
-		  "postfix_table = \"sqlite:@/x.cf\";",
-		  "x.cf:3: parameter \"scan_query\" is not supported for sqlite: "
-		  "tables\n" },
 		{ good, "postfix_table = \"sqlite:@/x.cf\"; mode = \"mirror\";",
 		  ALIAS_FILE ":1: mode = \"mirror\" wants a scan_query\n" },
 	};
@@ -411,11 +458,11 @@ static void every_error_of_every_file_is_said_at_once(void **state)
 	assert_null(load(&why, &notes));
 	assert_string_equal(buf_cstr(&why),
 			    "s.conf:1: unknown setting \"a\"\n"
-			    "s.conf:2: protocol is missing: \"socketmap\" or "
-			    "\"tcp_table\"\n"
+			    "s.conf:2: protocol is missing: \"socketmap\", \"tcp_table\" "
+			    "or \"http\"\n"
 			    "s.conf:2: address is missing: \"unix:/path\", "
-			    "\"inet:127.0.0.1:8999\" or "
-			    "\"inet:[::1]:8999\"\n"
+			    "\"inet:127.0.0.1:8999\", "
+			    "\"inet:[::1]:8999\" or \"systemd:NAME\"\n"
 			    "maps.d/one.conf:1: syntax error\n"
 			    "maps.d/two.conf:2: source is missing, or postfix_table\n");
 	remove_file("maps.d/one.conf");
@@ -549,6 +596,7 @@ int main(void)
 		cmocka_unit_test(what_is_wrong_with_listeners_and_sources_is_said),
 		cmocka_unit_test(what_is_wrong_with_a_map_is_said),
 		cmocka_unit_test(a_bad_template_is_an_error_at_its_line),
+		cmocka_unit_test(what_postfix_ignores_is_noted),
 		cmocka_unit_test(what_is_wrong_with_a_postfix_table_is_said),
 		cmocka_unit_test(every_error_of_every_file_is_said_at_once),
 		cmocka_unit_test(included_files_keep_their_names_and_lines),

@@ -9,6 +9,8 @@
 	"sources = ( { name = \"db\"; " more " } );\n"
 #define SQLITE "driver = \"sqlite\"; dbpath = \"db.sqlite\"; "
 #define MYSQL "driver = \"mysql\"; dbname = \"mail\"; "
+#define EXTERNAL "driver = \"ldap\"; bind = \"sasl\"; sasl_mechs = \"EXTERNAL\"; start_tls = true; "
+#define LDAP_MAP "source = \"db\"; search_base = \"dc=x\";"
 
 /* The identity of the only table; to be freed. */
 static char *identity_of(const char *conf, const char *map)
@@ -67,6 +69,8 @@ static void what_is_answered_is_the_identity(void **state)
 	      false);
 	check(SOURCE(MYSQL), GOOD_MAP, SOURCE(MYSQL "hosts = \"inet:db2.test\"; "), GOOD_MAP, false);
 	check(SOURCE(MYSQL), GOOD_MAP, SOURCE(MYSQL "user = \"other\"; "), GOOD_MAP, false);
+	check(SOURCE(EXTERNAL "tls_cert = \"a.pem\"; tls_key = \"k.pem\";"), LDAP_MAP,
+	      SOURCE(EXTERNAL "tls_cert = \"b.pem\"; tls_key = \"k.pem\";"), LDAP_MAP, false);
 }
 
 static void what_tunes_is_not(void **state)

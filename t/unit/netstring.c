@@ -20,8 +20,8 @@ static const struct {
 	{ "3:,:,,", PARSED, ",:,", 6 },
 	{ "20:01234567890123456789,", PARSED, "01234567890123456789", 24 },
 	{ "20", NEED_MORE, NULL, 0 },
-	{ "21", MALFORMED, NULL, 0 },			/* over MAX, before the colon */
-	{ "99999999999:", MALFORMED, NULL, 0 },		/* F72 */
+	{ "21", OVERLONG, NULL, 0 },			/* over MAX, before the colon */
+	{ "99999999999:", OVERLONG, NULL, 0 },		/* F72 */
 	{ "007:abcdefg,", MALFORMED, NULL, 0 },		/* F73 */
 	{ "00", MALFORMED, NULL, 0 },
 	{ "00:,", MALFORMED, NULL, 0 },
@@ -96,7 +96,7 @@ static void seven_digits_are_the_most(void **state)
 
 	assert_int_equal(parse_copy(TEXT("9999999"), SIZE_MAX, &used), NEED_MORE);
 	assert_int_equal(parse_copy(TEXT("9999999:"), SIZE_MAX, &used), NEED_MORE);
-	assert_int_equal(parse_copy(TEXT("10000000"), SIZE_MAX, &used), MALFORMED);
+	assert_int_equal(parse_copy(TEXT("10000000"), SIZE_MAX, &used), OVERLONG);
 }
 
 static void a_limit_of_zero_takes_the_empty_one_only(void **state)
@@ -105,7 +105,7 @@ static void a_limit_of_zero_takes_the_empty_one_only(void **state)
 	(void)state;
 
 	assert_int_equal(parse_copy(TEXT("0:,"), 0, &used), PARSED);
-	assert_int_equal(parse_copy(TEXT("1"), 0, &used), MALFORMED);
+	assert_int_equal(parse_copy(TEXT("1"), 0, &used), OVERLONG);
 }
 
 static void what_is_added_can_be_taken(void **state)

@@ -16,6 +16,7 @@
 #define YEAR (365 * DAY)
 #define NOW (11 * YEAR)			/* of clock_msec(): a year after the boot */
 #define WALL (56 * YEAR)		/* of clock_wall_msec() */
+#define OVER (5 * MINUTE * 11 / 10 + 1)	/* longer than anything is fresh in a cache */
 
 static struct table_settings settings = {
 	.mode = TABLE_MIRROR, .max_age = 15 * MINUTE, .stale_max = 3 * DAY, .ttl = 5 * MINUTE,
@@ -26,34 +27,44 @@ static void ages_go_on_while_nobody_counts(void **state)
 {
 	static const struct {
 		const char *what;
-		uint64_t age, written, mirror, demand;
+		uint64_t age, written, clock, mirror, demand;
 		enum table_state is;
 	} cases[] = {
-		{ "at once", 0, WALL, 0, 0, TABLE_FRESH },
-		{ "young", MINUTE, WALL - MINUTE, 2 * MINUTE, MINUTE, TABLE_FRESH },
-		{ "the last FRESH moment", MINUTE, WALL - 14 * MINUTE, 15 * MINUTE, 14 * MINUTE,
-		  TABLE_FRESH },
-		{ "the first STALE one", MINUTE, WALL - 14 * MINUTE - 1, 15 * MINUTE + 1,
-		  14 * MINUTE + 1, TABLE_STALE },
-		{ "a weekend", HOUR, WALL - 2 * DAY, 2 * DAY + HOUR, 2 * DAY, TABLE_STALE },
-		{ "too long", 0, WALL - 3 * DAY - 1, 3 * DAY + 1, 3 * DAY + 1, TABLE_EXPIRED },
-		{ "the wall clock lost a year", 0, WALL - YEAR, YEAR, YEAR, TABLE_EXPIRED },
-		{ "from the epoch on", 0, 0, NOW, NOW, TABLE_EXPIRED },
-		{ "older than can be", UINT64_MAX, WALL - 1, NOW, 1, TABLE_EXPIRED },
-		{ "both huge", UINT64_MAX, 0, NOW, NOW, TABLE_EXPIRED },
-		{ "a moment in the future", 0, WALL + 1, 15 * MINUTE + 1, 5 * MINUTE * 11 / 10 + 1,
+		{ "at once", 0, WALL, NOW, 0, 0, TABLE_FRESH },
+		{ "young", MINUTE, WALL - MINUTE, NOW - MINUTE, 2 * MINUTE, MINUTE, TABLE_FRESH },
+		{ "the last FRESH moment", MINUTE, WALL - 14 * MINUTE, NOW - 14 * MINUTE, 15 * MINUTE,
+		  14 * MINUTE, TABLE_FRESH },
+		{ "the first STALE one", MINUTE, WALL - 14 * MINUTE - 1, NOW - 14 * MINUTE - 1,
+		  15 * MINUTE + 1, 14 * MINUTE + 1, TABLE_STALE },
+		{ "a weekend", HOUR, WALL - 2 * DAY, NOW - 2 * DAY, 2 * DAY + HOUR, 2 * DAY,
 		  TABLE_STALE },
-		{ "a year in the future", MINUTE, WALL + YEAR, 15 * MINUTE + 1,
-		  5 * MINUTE * 11 / 10 + 1, TABLE_STALE },
-		{ "old, from the future", DAY, WALL + HOUR, DAY, 5 * MINUTE * 11 / 10 + 1,
-		  TABLE_STALE },
-		{ "the far future", UINT64_MAX, UINT64_MAX, NOW, 5 * MINUTE * 11 / 10 + 1,
+		{ "too long", 0, WALL - 3 * DAY - 1, NOW - 3 * DAY - 1, 3 * DAY + 1, 3 * DAY + 1,
 		  TABLE_EXPIRED },
+		{ "the wall clock lost a year", 0, WALL - YEAR, NOW, YEAR, YEAR, TABLE_EXPIRED },
+		{ "from the epoch on", 0, 0, NOW, NOW, NOW, TABLE_EXPIRED },
+		{ "older than can be", UINT64_MAX, WALL - 1, NOW - 1, NOW, 1, TABLE_EXPIRED },
+		{ "both huge", UINT64_MAX, 0, 0, NOW, NOW, TABLE_EXPIRED },
+		{ "a moment in the future", 0, WALL + 1, NOW, 15 * MINUTE + 1, OVER, TABLE_STALE },
+		{ "a year in the future", MINUTE, WALL + YEAR, NOW - MINUTE, 15 * MINUTE + 1, OVER,
+		  TABLE_STALE },
+		{ "old, from the future", DAY, WALL + HOUR, NOW, DAY, OVER, TABLE_STALE },
+		{ "the far future", UINT64_MAX, UINT64_MAX, UINT64_MAX, NOW, OVER, TABLE_EXPIRED },
+		/* it was an hour ahead then, and is right since */
+		{ "the wall clock lost most of it", 0, WALL - 1, NOW - HOUR, 15 * MINUTE + 1, OVER,
+		  TABLE_STALE },
+		{ "and some of it", 0, WALL - 1, NOW - 2 * MINUTE, 2 * MINUTE, 2 * MINUTE,
+		  TABLE_FRESH },
+		/* a host without a clock of its own goes on at the time when it was switched off */
+		{ "another boot", 0, WALL - 1, NOW + 1, 15 * MINUTE + 1, OVER, TABLE_STALE },
+		{ "another boot, a day later", 0, WALL - DAY, NOW + DAY, DAY, DAY, TABLE_STALE },
+		{ "another host that runs for long", 0, WALL - 1, NOW - YEAR, 15 * MINUTE + 1, OVER,
+		  TABLE_STALE },
 	};
 	(void)state;
 
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-		const struct snapshot s = { .age = cases[i].age, .written = cases[i].written };
+		const struct snapshot s = { .age = cases[i].age, .written = cases[i].written,
+					    .clock = cases[i].clock };
 		struct ages a = restore_ages(&s, &settings, NOW, WALL);
 		enum table_state is = a.mirror <= settings.max_age   ? TABLE_FRESH :
 				      a.mirror <= settings.stale_max ? TABLE_STALE :
@@ -112,8 +123,8 @@ static struct file new_file(void)
 	assert_true(demand_image(d, NOW, &f.demand));
 	demand_free(d);
 	buf_done(&value);
-	f.s = (struct snapshot){ .written = WALL - MINUTE, .age = MINUTE, .entries = 2,
-				 .mirror = mirror_image(f.mirror), .demand = buf_view(&f.demand) };
+	f.s = (struct snapshot){ .written = WALL - MINUTE, .clock = NOW - MINUTE, .age = MINUTE,
+				 .entries = 2, .mirror = mirror_image(f.mirror), .demand = buf_view(&f.demand) };
 	return f;
 }
 

@@ -224,13 +224,15 @@ static bool is_there(const char *name)
 }
 
 static const struct snapshot small = {
-	.fingerprint = { "query one", 9 }, .written = 1700000000123, .age = 42, .entries = 3,
+	.fingerprint = { "query one", 9 }, .written = 1700000000123, .clock = 99, .age = 42,
+	.entries = 3,
 	.mirror = { "mirror\0image", 12 }, .demand = { "demand image", 12 },
 };
 
 /* Not only another one: of another length. */
 static const struct snapshot other = {
-	.fingerprint = { "query one", 9 }, .written = 1700000099999, .age = 7, .entries = 2,
+	.fingerprint = { "query one", 9 }, .written = 1700000099999, .clock = 77, .age = 7,
+	.entries = 2,
 	.mirror = { "this is another image of a mirror", 33 }, .demand = { "", 0 },
 };
 
@@ -238,7 +240,7 @@ static bool is_same(const struct snapshot *a, const struct snapshot *b)
 {
 	return text_eq(a->fingerprint, b->fingerprint) && text_eq(a->mirror, b->mirror) &&
 	       text_eq(a->demand, b->demand) && a->written == b->written &&
-	       a->age == b->age && a->entries == b->entries;
+	       a->clock == b->clock && a->age == b->age && a->entries == b->entries;
 }
 
 static bool writes(const struct snapshot *s)
@@ -358,9 +360,9 @@ static void the_layout_is_as_documented(void **state)
 
 	assert_true(writes(&small));
 	size_t n = get_file(NAME, bytes, sizeof bytes);
-	assert_int_equal(n, 72 + 9 + 12 + 12 + 16);
+	assert_int_equal(n, 80 + 9 + 12 + 12 + 16);
 	assert_memory_equal(bytes, "socketmapd-snap\n", 16);
-	assert_memory_equal(bytes + 72, "query onemirror\0imagedemand image", 33);
+	assert_memory_equal(bytes + 80, "query onemirror\0imagedemand image", 33);
 	XXH128_canonicalFromHash(&sum, XXH3_128bits(bytes, n - 16));
 	assert_memory_equal(bytes + n - 16, sum.digest, 16);
 }
@@ -516,8 +518,8 @@ static void put_sealed(char *bytes, size_t n)
 static void lengths_that_do_not_add_up_are_bad(void **state)
 {
 	static const uint64_t lengths[] = {
-		0, 1, 8, 9, 10, 12, 24, 33, 34, 121, 122, 1 << 20, UINT64_C(1) << 63,
-		UINT64_MAX - 72, UINT64_MAX - 24, UINT64_MAX - 11, UINT64_MAX,
+		0, 1, 8, 9, 10, 12, 24, 33, 34, 129, 130, 1 << 20, UINT64_C(1) << 63,
+		UINT64_MAX - 80, UINT64_MAX - 24, UINT64_MAX - 11, UINT64_MAX,
 	};
 	const size_t n_lengths = sizeof lengths / sizeof *lengths;
 	char bytes[300];

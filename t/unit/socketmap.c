@@ -35,7 +35,7 @@ static const struct {
 	{ BYTES("3:key,"), MEANINGLESS, BYTES(""), BYTES(""), 6 },
 	{ BYTES("3:t\tk,"), MEANINGLESS, BYTES(""), BYTES(""), 6 },
 	/* out of step (F72, F73, F75) */
-	{ BYTES("99999999999:"), MALFORMED, BYTES(""), BYTES(""), 0 },
+	{ BYTES("99999999999:"), OVERLONG, BYTES(""), BYTES(""), 0 },
 	{ BYTES("007:t abcde,"), MALFORMED, BYTES(""), BYTES(""), 0 },
 	{ BYTES("-1:"), MALFORMED, BYTES(""), BYTES(""), 0 },
 	{ BYTES("3:t kx"), MALFORMED, BYTES(""), BYTES(""), 0 },
@@ -71,7 +71,7 @@ static void parses_each_case_at_every_split(void **state)
 
 		for (size_t n = 0; n <= in.n; n++) {
 			parsed = parse_case((struct text){ in.p, n }, 1000, i);
-			if (cases[i].want != MALFORMED)
+			if (cases[i].want != MALFORMED && cases[i].want != OVERLONG)
 				assert_int_equal(parsed, n < cases[i].used
 								 ? NEED_MORE
 								 : cases[i].want);
@@ -85,9 +85,9 @@ static void too_long_is_refused_before_it_arrives(void **state)
 	(void)state;
 	assert_int_equal(parse_case(TEXT("3:t k,"), 3, 0), PARSED);
 	assert_int_equal(parse_case(TEXT("3"), 3, 0), NEED_MORE);
-	assert_int_equal(parse_case(TEXT("3"), 2, 0), MALFORMED);
+	assert_int_equal(parse_case(TEXT("3"), 2, 0), OVERLONG);
 	assert_int_equal(parse_case(TEXT("16384"), socketmap.max_request, 0), NEED_MORE);
-	assert_int_equal(parse_case(TEXT("16385"), socketmap.max_request, 0), MALFORMED);
+	assert_int_equal(parse_case(TEXT("16385"), socketmap.max_request, 0), OVERLONG);
 }
 
 static void the_longest_key_of_postfix_fits(void **state)
@@ -130,25 +130,25 @@ static void says_what_postfix_reads(void **state)
 static void never_says_a_bare_ok(void **state)
 {
 	(void)state;
-	assert_reply((struct answer){ FOUND, TEXT("") }, TEMP, "16:TEMP empty value,");
-	assert_reply((struct answer){ FOUND, { NULL, 0 } }, TEMP, "16:TEMP empty value,");
+	assert_reply((struct answer){ .verdict = FOUND, .value = TEXT("") }, TEMP, "16:TEMP empty value,");
+	assert_reply((struct answer){ .verdict = FOUND, .value = { NULL, 0 } }, TEMP, "16:TEMP empty value,");
 }
 
 static void nothing_else_is_ever_not_found(void **state)
 {
 	(void)state;
 	assert_reply((struct answer){ 0 }, TEMP, "20:TEMP no reason given,");
-	assert_reply((struct answer){ VERDICTS, TEXT("v") }, TEMP, "6:TEMP v,");
-	assert_reply((struct answer){ (enum verdict)77, TEXT("v") }, TEMP, "6:TEMP v,");
-	assert_reply((struct answer){ NOTFOUND, TEXT("junk") }, NOTFOUND, "9:NOTFOUND ,");
+	assert_reply((struct answer){ .verdict = VERDICTS, .value = TEXT("v") }, TEMP, "6:TEMP v,");
+	assert_reply((struct answer){ .verdict = (enum verdict)77, .value = TEXT("v") }, TEMP, "6:TEMP v,");
+	assert_reply((struct answer){ .verdict = NOTFOUND, .value = TEXT("junk") }, NOTFOUND, "9:NOTFOUND ,");
 }
 
 static void a_value_with_a_nul_would_be_cut(void **state)
 {
 	(void)state;
-	assert_reply((struct answer){ FOUND, BYTES("a\0b") }, TEMP,
+	assert_reply((struct answer){ .verdict = FOUND, .value = BYTES("a\0b") }, TEMP,
 		     "21:TEMP value with a NUL,");
-	assert_reply((struct answer){ FOUND, BYTES("\0") }, TEMP,
+	assert_reply((struct answer){ .verdict = FOUND, .value = BYTES("\0") }, TEMP,
 		     "21:TEMP value with a NUL,");
 }
 
@@ -159,13 +159,13 @@ static void a_value_too_long_is_temp(void **state)
 	struct buf out = { 0 };
 	(void)state;
 
-	assert_int_equal(socketmap.reply((struct answer){ FOUND, value }, &out), FOUND);
+	assert_int_equal(socketmap.reply((struct answer){ .verdict = FOUND, .value = value }, &out), FOUND);
 	assert_int_equal(out.n, strlen("100000:") + 100000 + strlen(","));
 	assert_true(text_starts(buf_view(&out), TEXT("100000:OK vvv")));
 	buf_done(&out);
 
 	value.n++;
-	assert_reply((struct answer){ FOUND, value }, TEMP, "19:TEMP value too long,");
+	assert_reply((struct answer){ .verdict = FOUND, .value = value }, TEMP, "19:TEMP value too long,");
 	free(bytes);
 }
 
@@ -179,10 +179,10 @@ static void reasons_are_one_short_printable_line(void **state)
 	assert_reply(answer_temp(NULL), TEMP, "20:TEMP no reason given,");
 	assert_reply(answer_perm(" \r\n"), PERM, "20:PERM no reason given,");
 	assert_reply(answer_temp(" a\nb\303\274\t\177 "), TEMP, "12:TEMP a?b????,");
-	assert_reply((struct answer){ TEMP, BYTES("a\0b") }, TEMP, "8:TEMP a?b,");
+	assert_reply((struct answer){ .verdict = TEMP, .value = BYTES("a\0b") }, TEMP, "8:TEMP a?b,");
 
 	memset(long_reason, 'x', sizeof long_reason);
-	struct answer answer = { TEMP, { long_reason, sizeof long_reason } };
+	struct answer answer = { .value = { long_reason, sizeof long_reason } };
 	assert_int_equal(socketmap.reply(answer, &out), TEMP);
 	assert_int_equal(out.n, strlen("205:TEMP ") + REASON_MAX + strlen(","));
 	buf_done(&out);

@@ -599,6 +599,25 @@ static void refresh(struct table *t, enum refresh how, struct text key)
 	run_messages();
 }
 
+/*
+ * The same for a key of which it has been done before: what a scan leaves behind is a mirror or
+ * nothing, and that is put in its place. only_an_accepted_refresh_makes_a_table_fresh() has real ones.
+ */
+static void refresh_again(struct table *t, enum refresh how, enum key key)
+{
+	static struct mirror *made[REFRESHES][N_KEYS];
+	static bool is_done[REFRESHES][N_KEYS];
+
+	if (!is_done[how][key]) {
+		refresh(t, how, text_of(keys[key]));
+		if (is_new(how))
+			made[how][key] = mirror_ref(t->mirror);
+		is_done[how][key] = true;
+	} else if (made[how][key]) {
+		set_mirror(t, mirror_ref(made[how][key]));
+	}
+}
+
 /* --- one case ----------------------------------------------------------------------- */
 
 static void describe(const struct situation *s, char *out, size_t n)
@@ -709,7 +728,7 @@ static bool play(const struct situation *s)
 	if (a) {
 		assert_int_equal(n_questions, other == NULL);	/* one for all */
 		assert_int_equal(a->stale.n > 0, want.has_stale);
-		refresh(t, s->refresh, key);
+		refresh_again(t, s->refresh, s->key);
 		want = page_second(s, want.has_stale);
 		got = settle(s, t, a, &map);
 	} else if (s->cache != DUE_FOUND) {
@@ -1033,6 +1052,33 @@ static void a_domain_map_is_believed_only_where_it_knows(void **state)
 	reset_cache(t);
 }
 
+/* What is delivered here need not be in the map of the domains that are delivered elsewhere. */
+static void a_local_domain_is_ours_whatever_the_domain_map_says(void **state)
+{
+	static const struct text locals[] = { { "here.test", 9 }, { "ours.test", 9 } };
+	struct search_rules *rules = &registry_find(registry, TEXT("one"))->settings->rules;
+	(void)state;
+
+	for (size_t n_locals = 0; n_locals <= 2; n_locals++)
+		EACH(enum key, key, N_KEYS) {
+			struct situation s = {
+				.mode = MIRROR, .age = AT_STALE_MAX, .stale_miss = STALE_MISS_DOMAIN,
+				.on_miss = ON_MISS_NOTFOUND, .key = key, .domain = FOREIGN,
+			};
+
+			set_domain(FOREIGN);
+			rules->local_domains = locals;
+			rules->n_local_domains = n_locals;
+			s.domain = n_locals == 2 ? OURS : FOREIGN;
+			assert_false(play(&s));
+			s.age = YOUNG;
+			s.on_miss = ON_MISS_DOMAIN;
+			play(&s);
+		}
+	rules->local_domains = NULL;
+	rules->n_local_domains = 0;
+}
+
 /* --- several tables, several keys --------------------------------------------------- */
 
 /* What one table says to one key: at once, or when the directory is asked. */
@@ -1221,6 +1267,7 @@ int main(void)
 		cmocka_unit_test(what_cannot_be_asked_is_absent_in_every_state),
 		cmocka_unit_test(only_an_accepted_refresh_makes_a_table_fresh),
 		cmocka_unit_test(a_domain_map_is_believed_only_where_it_knows),
+		cmocka_unit_test(a_local_domain_is_ours_whatever_the_domain_map_says),
 		cmocka_unit_test(an_error_before_is_worth_more_than_an_absence_behind),
 	};
 

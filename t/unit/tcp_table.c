@@ -97,7 +97,7 @@ static void a_line_without_end_is_refused_at_the_limit(void **state)
 		assert_int_equal(tcp_table.parse(copy, 7, &scratch, &req, &used),
 				 n < 7 ? NEED_MORE : PARSED);
 		assert_int_equal(tcp_table.parse(copy, 6, &scratch, &req, &used),
-				 n < 6 ? NEED_MORE : MALFORMED);
+				 n < 6 ? NEED_MORE : OVERLONG);
 		free((char *)copy.p);
 	}
 	buf_done(&scratch);
@@ -120,7 +120,7 @@ static void says_what_postfix_reads(void **state)
 	assert_reply(answer_found(TEXT("!~\303\274\r\n\t\177")), FOUND,
 		     "200 !~%C3%BC%0D%0A%09%7F\n");
 	assert_reply(answer_absent(PROOF_DIRECTORY), NOTFOUND, "500 \n");
-	assert_reply((struct answer){ NOTFOUND, TEXT("junk") }, NOTFOUND, "500 \n");
+	assert_reply((struct answer){ .verdict = NOTFOUND, .value = TEXT("junk") }, NOTFOUND, "500 \n");
 }
 
 static void five_hundred_means_not_found_and_nothing_else(void **state)
@@ -131,14 +131,14 @@ static void five_hundred_means_not_found_and_nothing_else(void **state)
 	assert_reply(answer_temp(""), TEMP, "400 no%20reason%20given\n");
 	assert_reply(answer_temp("50%\n\303\274"), TEMP, "400 50%25???\n");
 	assert_reply((struct answer){ 0 }, TEMP, "400 no%20reason%20given\n");
-	assert_reply((struct answer){ VERDICTS, TEXT("v") }, TEMP, "400 v\n");
+	assert_reply((struct answer){ .verdict = VERDICTS, .value = TEXT("v") }, TEMP, "400 v\n");
 }
 
 static void what_would_be_cut_or_empty_is_400(void **state)
 {
 	(void)state;
-	assert_reply((struct answer){ FOUND, TEXT("") }, TEMP, "400 empty%20value\n");
-	assert_reply((struct answer){ FOUND, BYTES("a\0b") }, TEMP,
+	assert_reply((struct answer){ .verdict = FOUND, .value = TEXT("") }, TEMP, "400 empty%20value\n");
+	assert_reply((struct answer){ .verdict = FOUND, .value = BYTES("a\0b") }, TEMP,
 		     "400 value%20with%20a%20NUL\n");
 }
 
@@ -158,7 +158,7 @@ static void the_encoded_line_is_what_counts(void **state)
 		struct text value = { memset(malloc(n), sizes[i].c, n), n };
 		struct buf out = { 0 };
 
-		assert_int_equal(tcp_table.reply((struct answer){ FOUND, value }, &out),
+		assert_int_equal(tcp_table.reply((struct answer){ .verdict = FOUND, .value = value }, &out),
 				 sizes[i].want);
 		assert_true(out.n <= 4096);
 		if (sizes[i].want == TEMP)
@@ -178,7 +178,7 @@ static void what_is_encoded_can_be_decoded(void **state)
 
 	for (size_t i = 0; i < sizeof bytes; i++)
 		bytes[i] = (char)(i + 1);
-	tcp_table.reply((struct answer){ FOUND, { bytes, sizeof bytes } }, &wire);
+	tcp_table.reply((struct answer){ .verdict = FOUND, .value = { bytes, sizeof bytes } }, &wire);
 	memcpy(wire.p, "get ", 4);
 	assert_int_equal(tcp_table.parse(buf_view(&wire), 4096, &scratch, &req, &used),
 			 PARSED);
