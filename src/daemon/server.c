@@ -6,6 +6,7 @@
 #include "daemon/acceptor.h"
 #include "daemon/admin.h"
 #include "daemon/conf.h"
+#include "daemon/drain.h"
 #include "daemon/http.h"
 #include "daemon/notify.h"
 #include "daemon/options.h"
@@ -43,8 +44,7 @@ struct server {
 	struct ready ready;
 	struct watchdog watchdog;
 	bool is_ready;
-	uv_timer_t patience;		/* until draining is cut short */
-	size_t n_draining;		/* answer loops that have clients left */
+	struct drain drain;
 	bool is_waiting;		/* for the time when another server is replaced */
 	bool is_stopping;
 	int status;
@@ -177,91 +177,14 @@ static void on_hangup(uv_signal_t *signal, int number)
 
 /* --- stopping ------------------------------------------------------------------------------------- */
 
-/* Something for each answer loop to do. */
-struct order {
-	struct message message;
-	struct answers *answers;
-	void (*run)(struct answers *);
-};
-
-static void on_order(struct message *message)
+/* The control loop will hear no second signal any more: it is to end the process all the same. */
+static void on_quiet(void *server)
 {
-	struct order *o = (struct order *)message;
+	struct server *s = server;
 
-	o->run(o->answers);
-	free(o);
-}
-
-static void order_all(struct server *s, void (*run)(struct answers *))
-{
-	for (size_t i = 0; i < s->engine.loops.n_answers; i++) {
-		struct order *o = must_calloc(1, sizeof *o);
-
-		*o = (struct order){ { NULL, on_order }, &s->answers[i], run };
-		loop_post(s->answers[i].loop, &o->message);
-	}
-}
-
-static void end_refresh(struct message *message)
-{
-	struct order *o = (struct order *)message;
-
-	loop_stop(&o->answers->engine->loops.refresh);
-	free(o);
-}
-
-/* Every message that was under way when stopping began has arrived: the threads may end. */
-static void on_quiet(void *object)
-{
-	struct server *s = object;
-	struct loops *loops = &s->engine.loops;
-	struct order *o = must_calloc(1, sizeof *o);
-
-	/* What follows may wait for a disk that hangs, and nobody would hear a second signal. */
 	for (size_t i = 0; i < sizeof s->signals / sizeof *s->signals; i++)
 		if (s->signals[i].signum == SIGTERM || s->signals[i].signum == SIGINT)
 			uv_signal_stop(&s->signals[i]);
-	*o = (struct order){ { NULL, end_refresh }, s->answers, NULL };
-	loop_post(&loops->refresh, &o->message);
-	order_all(s, answers_stop);
-	for (size_t i = 0; i < loops->n_answers; i++)
-		loop_join(&loops->answers[i]);
-	loop_join(&loops->refresh);
-	engine_save(&s->engine);
-	uv_stop(&loops->control.uv);
-}
-
-/* A message may be one loop behind the first token (loops_retire()), not behind the second. */
-static void on_almost_quiet(void *object)
-{
-	struct server *s = object;
-
-	loops_retire(&s->engine.loops, &s->engine.loops.control, s, on_quiet);
-}
-
-/* Nobody watches any more, so no thread but the loops' will ask anything of them. */
-static void on_closed(void *object)
-{
-	struct server *s = object;
-
-	engine_stop(&s->engine);
-	loops_retire(&s->engine.loops, &s->engine.loops.control, s, on_almost_quiet);
-}
-
-static void on_drained(struct message *message)
-{
-	struct answers *a = (struct answers *)((char *)message - offsetof(struct answers, drained));
-	struct server *s = a->user;
-
-	if (--s->n_draining > 0)
-		return;
-	uv_timer_stop(&s->patience);
-	acceptor_close(&s->acceptor, on_closed, s);
-}
-
-static void on_impatient(uv_timer_t *timer)
-{
-	order_all(timer->data, answers_cut);
 }
 
 static void stop(struct server *s)
@@ -269,10 +192,7 @@ static void stop(struct server *s)
 	s->is_stopping = true;
 	atomic_store(&s->admin.phase, ADMIN_STOPPING);
 	replace_stop(s->replace);
-	acceptor_close_tables(&s->acceptor);
-	s->n_draining = s->engine.loops.n_answers;
-	order_all(s, answers_drain);
-	uv_timer_start(&s->patience, on_impatient, s->settings->daemon.stop_timeout, 0);
+	drain_begin(&s->drain, s->settings->daemon.stop_timeout, on_quiet, s);
 }
 
 static void on_terminate(uv_signal_t *signal, int number)
@@ -393,14 +313,11 @@ static void init(struct server *s)
 	unsigned threads = d->threads ? d->threads : uv_available_parallelism();
 
 	engine_init(&s->engine, threads, d->state_directory);
-	uv_loop_t *control = &s->engine.loops.control.uv;
 	watch_signal(s, 0, SIGHUP, on_hangup);
 	watch_signal(s, 1, SIGTERM, on_terminate);
 	watch_signal(s, 2, SIGINT, on_terminate);
 	watch_signal(s, 3, SIGUSR1, on_usr1);
 	watch_signal(s, 4, SIGUSR2, on_usr2);
-	uv_timer_init(control, &s->patience);
-	s->patience.data = s;
 
 	s->answers = must_calloc(threads, sizeof *s->answers);
 	acceptor_init(&s->acceptor, &s->engine.loops, s->answers, d);
@@ -411,11 +328,9 @@ static void init(struct server *s)
 		.started = clock_wall_msec(), .born = clock_msec(), .phase = ADMIN_STARTING,
 		.reload = try_reload, .server = s,
 	};
-	for (unsigned i = 0; i < threads; i++) {
-		s->answers[i].on_drained = on_drained;
-		s->answers[i].user = s;
+	drain_init(&s->drain, &s->engine, s->answers, &s->acceptor);
+	for (unsigned i = 0; i < threads; i++)
 		answers_init(&s->answers[i], &s->engine, &s->engine.loops.answers[i]);
-	}
 }
 
 /* The user whose inet sockets may share an address with ours, today and after a reload. */
@@ -547,7 +462,7 @@ void server_free(struct server *s)
 	acceptor_done(&s->acceptor);
 	ready_done(&s->ready);
 	watchdog_done(&s->watchdog);
-	uv_close((uv_handle_t *)&s->patience, NULL);
+	drain_done(&s->drain);
 	engine_done(&s->engine);
 	for (size_t i = 0; i < s->engine.loops.n_answers; i++)
 		answers_done(&s->answers[i]);

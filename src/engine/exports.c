@@ -167,6 +167,7 @@ static void on_work(uv_work_t *work)
 	struct exports *e = work->data;
 	struct writing *w = atomic_load(&e->writing);
 
+	loop_yield();
 	write_file(w);
 	atomic_store(&e->writing, w);
 }

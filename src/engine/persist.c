@@ -67,6 +67,7 @@ static void on_work(uv_work_t *work)
 	struct persist *p = work->data;
 	struct task *task = atomic_load(&p->task);
 
+	loop_yield();
 	task->run(task);
 	atomic_store(&p->task, task);
 }

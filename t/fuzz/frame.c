@@ -60,7 +60,7 @@ static void check_written(enum frame_verb verb, struct text args)
 	}
 	assert(frame_parse(buf_view(&out), &frame, &used) == PARSED);
 	assert(frame.verb == verb && used == out.n);
-	assert(verb == FRAME_START || verb == FRAME_PING ||
+	assert(verb == FRAME_START || verb == FRAME_PING || verb == FRAME_FAIL ||
 	       text_eq(frame.args[0], args) || text_eq(frame.args[1], args) ||
 	       text_eq(frame.args[2], args));
 	buf_done(&out);
