@@ -104,8 +104,20 @@ static void quoting_spares_what_is_harmless(void **state)
 
 /* --- syntax ----------------------------------------------------------------------- */
 
+/* Of an assertion without attribute, libldap reads the byte before its copy: it may crash. */
+static bool is_dangerous(const char *filter)
+{
+	for (const char *p = filter; (p = strchr(p, '=')); p++)
+		if (p == filter || strchr("( \t\n&|!", p[-1]))
+			return true;
+	return false;
+}
+
 static void compare_with_libldap(const char *filter)
 {
+	if (is_dangerous(filter))
+		return;
+
 	BerElement *ber = ber_alloc_t(LBER_USE_DER);
 	/* Of nothing but a blank it makes no filter, and does not mind. */
 	bool theirs = ldap_pvt_put_filter(ber, filter) == 0 && strcmp(filter, " ") != 0;
