@@ -8,7 +8,7 @@ import sys
 sys.path.insert(0, "t/lib")
 from harness import *
 from driver import Driver
-from slapd import SUFFIX, Slapd
+from slapd import ACL, SUFFIX, Slapd
 
 BAD = ["\0"]
 SCHEMA = """
@@ -546,9 +546,53 @@ def check_changes(server):
         same(sorted(scan(d, name)), sorted(want), "when it rests, there is a scan")
 
 
+def check_changing_pages(server):
+    """Nor one that moves between two pages of one search; and what else has changed comes once."""
+    base = "ou=Pages," + SUFFIX
+    tables = [table("pages", "(mail=%s)", base), table("collected", "(mail=%s)", base,
+                                                       terminal_result_attribute="terminal")]
+    server.modify("dn: %s\nobjectClass: organizationalUnit\nou: Pages\n\n" % base + "".join(
+        entry("p%d" % i, "ou=Pages", mail="p%d@x.test" % i, value="p%d" % i) for i in range(4)))
+    pages, changes = [0], [""]
+
+    def on_request(data):
+        if b"\x87\x04mail" in data:
+            pages[0] += 1
+            if pages[0] == 3 and changes[0]:        # p0 and p1 have been read
+                server.modify(changes.pop())
+                changes.append("")
+    gate = Gate(server.port, on_request)
+
+    def paged_scan(name, ldif=""):
+        pages[0], changes[0] = 0, ldif
+        with driver(server, {name: TABLES[name]}, page_size="1",
+                    server_host="ldap://127.0.0.1:%d" % gate.port) as d:
+            return scan(d, name)
+
+    def modify(who, what):
+        return "dn: %s\nchangetype: modify\n%s\n\n" % (dn(who, "ou=Pages"), what)
+    want = {"p%d@x.test" % i: ["p%d" % i] for i in range(4)}
+    for name in tables:
+        same(paged_scan(name), want, name + ": nothing changes")
+        server.modify(modify("p3", "add: mail\nmail: moves@x.test"))
+        same(paged_scan(name, modify("p1", "add: mail\nmail: moves@x.test") +
+                        modify("p3", "delete: mail\nmail: moves@x.test") +
+                        modify("p0", "replace: uid\nuid: touched") +
+                        modify("p2", "replace: uid\nuid: touched")),
+             dict(want, **{"moves@x.test": ["p1"]}), name + ": something moves")
+        server.modify(modify("p1", "delete: mail\nmail: moves@x.test"))
+    same(paged_scan("pages", "dn: %s\nchangetype: modrdn\nnewrdn: cn=p9\ndeleteoldrdn: 1\n\n" %
+                    dn("p0", "ou=Pages")), want, "an entry is renamed")
+    server.acl = "access to attrs=entryCSN by * none\n" + ACL
+    server.restart()
+    same(paged_scan("pages"), want, "entryCSN is hidden, and nothing changes")
+    like(paged_scan("pages", modify("p1", "replace: uid\nuid: again")),
+         "^temp .*does not show entryCSN", "something does: no scan")
+
+
 server = Slapd(UNITS + "".join(ODD + MANY + GROUPS + ENDS) + REFERRAL +
                entry("here", "ou=Away", mail="here@x.test", value="here"), schema=SCHEMA)
 for check in check_keys, check_refusals, check_groups, check_ends, check_pages, \
-        check_references, check_limits, check_stalls, check_changes:
+        check_references, check_limits, check_stalls, check_changes, check_changing_pages:
     check(server)
 done()

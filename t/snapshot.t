@@ -48,7 +48,10 @@ def wait_for_files(server, *maps):
 
 
 def wait_until_ready(server, n):
-    return server.wait_for_event("ready", n)
+    """For the nth time; a server that is stopped before that never says so."""
+    found = server.wait_for_event("ready", n)
+    ok(found, "ready (%d)" % n)
+    return found
 
 
 def verdict(server, map, key):
@@ -92,6 +95,7 @@ def check_lives():
     domains.rows({"here.test": "x"})
     server.sources.append(domains.source())
     with server:
+        wait_until_ready(server, 1)
         for m in LIVES:
             server.wait_for_reply(m, HIT, "OK")
             for key in (HIT, LOCAL):
@@ -132,6 +136,7 @@ def check_several_tables():
     more.rows({"@here.test": "all@x.test"})
     server.sources.append(more.source())
     with server:
+        wait_until_ready(server, 1)
         for key, reply in (("a@here.test", "OK 1"), ("x@here.test", "OK all@x.test")):
             server.wait_for_reply("v", key, "OK")
             same(server.ask("v", key), reply, "two tables: " + key)
@@ -155,6 +160,7 @@ def check_first_scan():
         server.sources.append(d.source())
         server.maps[n] = mirror(source=n, **settings[n])
     with server:
+        wait_until_ready(server, 1)
         for n in ds:
             server.wait_for_reply(n, HIT, "OK")
     n_scans = {n: len(d.activity("scan")) for n, d in ds.items()}
@@ -229,6 +235,7 @@ def check_bad_files():
     names = list(BAD) + ["good", "missing"]
     server, directory = make({n: mirror() for n in names})
     with server:
+        wait_until_ready(server, 1)
         wait_for_files(server, *names)
     for n, (spoil, _) in BAD.items():
         spoil(file(server, n))
@@ -267,6 +274,7 @@ def check_settings():
     maps["password"] = mirror(source="secrets", secret=True)
     maps["deposit"] = mirror(source="secrets")
     with server:
+        wait_until_ready(server, 1)
         wait_for_files(server, *(set(maps) - {"password"}))
         same(server.wait_for_reply("password", HIT, "OK"), "OK swordfish", "a secret map answers")
         replace(server.state + "/gone.0.snapshot.bad", "old")

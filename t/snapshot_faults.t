@@ -256,6 +256,7 @@ def check_clock():
         return {q: server.ask(*q) for q in questions}
     replace(server.dir + "/offset", "+0\n")
     with server:
+        server.wait_for_event("ready")
         for m in server.maps:
             server.wait_for_reply(m, KEYS[0], "OK")
             server.ask(m, none)

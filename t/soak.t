@@ -296,9 +296,10 @@ class BadReload(Reload):
         self.mend()
         server.write()
         self.n = len(server.events("reloaded"))
-        server.signal(signal.SIGHUP)
 
     def is_well(self):
+        """The signal is repeated, as lines that come too often are not written."""
+        server.signal(signal.SIGHUP)
         return len(server.events("reloaded")) > self.n and super().is_well()
 
 

@@ -186,8 +186,23 @@ def check_several_tables():
         same(server.wait_for_reply("v", "none2@d.test", "OK"), "OK catch@x.test", "until it is back")
 
 
+def check_round():
+    """A driver may read all tables of a round as they were when it began; so old they are."""
+    server = Server({m: {"source": "fake", "search": "exact", "mode": "mirror", "refresh": "1h"}
+                     for m in ("one", "other")})
+    directory = Directory(server.dir)
+    directory.rows(ROWS)
+    directory.script("scan * delay 1.2; rows; done")
+    server.sources = [directory.source()]
+    with server:
+        ok(server.wait_for_event("refreshed", 2), "two tables are scanned one after the other")
+        ages = sorted(int(f["age"][:-2]) for f in server.stats().values())
+        ok(ages[0] >= 2300, "the second copy is no younger than the first", ages)
+
+
 check_lives()
 check_recovery()
+check_round()
 check_on_miss()
 check_several_tables()
 done()

@@ -17,7 +17,7 @@ struct answers {
 	void (*on_client_gone)(struct message *);	/* runs on the control loop; see client_begin() */
 	void (*on_drained)(struct message *);		/* likewise, once, after answers_drain() */
 	struct message drained;
-	void *user;			/* the server's */
+	void *user;			/* of on_drained */
 	struct lookup lookup;
 	uv_timer_t sweep;		/* all time limits of clients */
 	uv_timer_t deadlines;		/* of asks; runs only while there are any */

@@ -9,6 +9,7 @@
 struct scan {
 	struct table *table;		/* alive while the scan is */
 	uint64_t began;
+	uint64_t born;			/* what comes may be as old as this; a caller may put it before `began` */
 	struct mirror_builder *builder;	/* while it runs */
 	struct buf key;			/* the folded key of the row before */
 	struct buf row_key;		/* as it came */
@@ -22,7 +23,7 @@ struct scan {
 /* What a mirror of such a table may hold. */
 struct mirror_limits scan_limits(const struct table_settings *s);
 
-/* Start collecting. False: out of memory. */
+/* Start collecting, `born` now. False: out of memory. */
 bool scan_begin(struct scan *s);
 
 /* Take a row. NULL, or why the scan must be given up. */

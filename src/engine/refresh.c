@@ -47,6 +47,7 @@ struct scanner {
 	struct source *source;
 	struct process *process;
 	bool is_ready;			/* said hello, has nothing to do */
+	uint64_t began;			/* when it said so: its snapshot may be as old */
 	struct turn *running;
 };
 
@@ -195,6 +196,7 @@ static void begin_scan(struct turn *t)
 		failed(t, TEXT("out of memory"));
 		return;
 	}
+	t->scan.born = t->scanner->began;
 	table_scan_begins(t->scan.table);
 	run(t, SCANNING);
 	process_scan(t->scanner->process, &table);
@@ -256,6 +258,7 @@ static void on_hello(void *user, struct text program)
 	(void)program;
 
 	sc->is_ready = true;
+	sc->began = clock_msec();
 	pump(sc);
 }
 

@@ -34,7 +34,7 @@ bool scan_begin(struct scan *s)
 	const struct mirror_limits limits = scan_limits(s->table->settings);
 
 	s->samples = 0;
-	s->began = clock_msec();
+	s->began = s->born = clock_msec();
 	s->builder = mirror_builder_new(&limits);
 	return s->builder != NULL;
 }
@@ -190,7 +190,7 @@ enum scan_end scan_finish(struct scan *s, struct loops *loops, const char **ret_
 		.old = atomic_load(&t->mirror),
 		.rows = mirror_builder_rows(s->builder), .bad = mirror_builder_bad(s->builder),
 	};
-	struct mirror *scanned = mirror_seal(s->builder, s->began);
+	struct mirror *scanned = mirror_seal(s->builder, s->born);
 
 	*ret_why = scanned ? NULL : limit_or_memory();
 	s->builder = NULL;
