@@ -386,7 +386,9 @@ static enum ended read_state(struct scan *c, struct buf *ret)
 	const struct attribute *suffixes = root ? entry_find(root, "namingContexts") : NULL;
 	enum ended ended = ENDED_DONE;
 
-	if (code != LDAP_SUCCESS)
+	if (code == LDAP_NO_SUCH_OBJECT || code == LDAP_INSUFFICIENT_ACCESS)
+		buf_clear(c->why);	/* hidden from us: we cannot tell */
+	else if (code != LDAP_SUCCESS)
 		ended = session_failed(c->s, code, "search", c->why);
 	for (size_t i = 0; suffixes && i < suffixes->n && ended == ENDED_DONE; i++) {
 		const char *suffix = suffixes->values[i].p, *base = buf_cstr(&c->base);
