@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# sanitizers: yes
+# sanitizers: asan
 """
 Maps as cdb files: a file says what its map says, to the key, it follows every refresh, and when it
 cannot be written the old one stays whole and answers go on.
