@@ -167,7 +167,7 @@ test: apt-test ## install what the tests need, run them all
 
 .PHONY: test-here
 test-here: all $(UNIT) $(FUZZ) $(BENCH) tests-asan tests-tsan
-	$(call prove,-j3 $(UNIT) $(E2E) \
+	$(call prove,-j2 $(UNIT) $(E2E) \
 		$(patsubst build/t/%,build/asan/t/%,$(UNIT)) $(patsubst build/t/%,build/tsan/t/%,$(UNIT)) \
 		$(call under,asan) $(call under,tsan))
 
