@@ -172,7 +172,7 @@ test-here: all $(UNIT) $(FUZZ) $(BENCH) tests-asan tests-tsan
 		$(call under,asan) $(call under,tsan))
 
 soak: all ## random faults under load, for SECONDS=60; SEED=N repeats an order of faults
-	SOAK_SECONDS=$(SECONDS) SEED=$(SEED) t/soak.t
+	SOAK_SECONDS=$(SECONDS) SEED=$(SEED) t/soak
 SECONDS ?= 60
 
 bench: all $(BENCH) ## measure DESIGN 13 as ratios in one run
