@@ -145,17 +145,17 @@ def check_full_disk():
 # What strace does to which call of the writer; which generation a restart may find: the old
 # one (0) or the new one (1).
 INJECTIONS = [
-    ("writev:error=EIO", {0}), ("fsync:error=EIO:when=1+2", {0}),
+    ("write:error=EIO", {0}), ("fsync:error=EIO:when=1+2", {0}),
     ("fsync:error=EIO:when=2+2", {1}), ("renameat:error=EIO", {0}),
-    ("writev:signal=KILL", {0}), ("fsync:signal=KILL:when=1", {0}), ("renameat:signal=KILL", {0, 1}),
+    ("write:signal=KILL", {0}), ("fsync:signal=KILL:when=1", {0}), ("renameat:signal=KILL", {0, 1}),
     ("fsync:signal=KILL:when=2", {1}),
 ]
 
 
 def attach(server, injection):
-    """strace on all threads of the server."""
+    """strace on all threads of the server, which write more than snapshots."""
     p = subprocess.Popen(["strace", "-f", "-p", str(server.pid), "-o", server.dir + "/strace",
-                          "-e", "trace=writev,fsync,renameat", "-e", "inject=" + injection],
+                          "-P", server.state, "-P", file(server, "m") + ".new", "-e", "trace=write,fsync,renameat", "-e", "inject=" + injection],
                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                          preexec_fn=die_with_parent)
     def is_attached():
