@@ -57,6 +57,14 @@ void rows_fail(struct rows *rows);
 void driver_info(const char *name, const char *value);
 
 /*
+ * What the driver is about to ask the directory, expanded and escaped, as people would type
+ * it: an SQL statement; 'base "dc=x" scope sub filter "(mail=a)"'. Sent only when somebody wants to
+ * know (explain), else this costs nothing. No secrets: no password, no bind DN.
+ */
+void driver_query(struct text query);
+bool driver_tells_queries(void);	/* is it worth making one? */
+
+/*
  * A scan goes on though there are no rows to send; else the server takes us for dead after
  * scan_idle. May be called for every little step: it is sent every now and then. Each
  * rows_key() says it, too.

@@ -5,6 +5,13 @@
 #include "engine/loop.h"
 #include "engine/registry.h"
 
+/* What else there is to count of an answer. */
+struct tally {
+	unsigned step;			/* FOUND: the place of the candidate key, from 0 */
+	bool is_stale;			/* FOUND or NOTFOUND by a copy past its time */
+	enum origin origin;		/* NOTFOUND: the farthest of all that were asked */
+};
+
 /*
  * A parked request. It belongs to its loop and is only lent to a table's demand
  * cache, which gives it back through ask_wake(); until then the loop may answer the client
@@ -24,17 +31,11 @@ struct ask {
 	struct buf map, key;		/* the request, copied */
 	uint64_t serial;		/* of the registry in which it was parked */
 	unsigned candidate, table;	/* where the walk stopped */
-	bool has_stale_miss;		/* see tally.is_stale */
+	struct tally so_far;		/* of the tables before that one */
 	enum verdict delivered;		/* what the directory said */
 	enum temp_reason reason;	/* with TEMP */
 	struct buf text;		/* value or reason that came with it */
 	struct buf stale;		/* may stand in for the directory; empty: nothing */
-};
-
-/* What else there is to count of an answer. */
-struct tally {
-	unsigned step;			/* FOUND: the place of the candidate key, from 0 */
-	bool is_stale;			/* FOUND or NOTFOUND by a copy past its time */
 };
 
 /* A loop's scratch memory for walks; all zeroes is valid. */

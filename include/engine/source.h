@@ -36,6 +36,23 @@ const struct source_settings *source_settings(const struct source *s);
  */
 void source_post(struct loop *control, struct table *table, struct text key, uint64_t expires);
 
+/*
+ * A lookup for people, past the table's cache, which learns nothing from it. From a control thread's
+ * callback; on_end(probe) comes on the control thread, perhaps before this returns, and the probe
+ * is the caller's again. It keeps the table alive meanwhile.
+ */
+struct probe {
+	struct job job;			/* key and expires are set by the caller, all else by source_probe() */
+	void (*on_end)(struct probe *p);
+	void *user;
+	enum verdict verdict;		/* what came of it, as all that follows */
+	enum temp_reason reason;
+	struct buf text;		/* value, or reason */
+	struct buf queries;		/* what the driver sent to the directory, each with a NUL behind it */
+	uint64_t took;			/* usec in the process; 0: it did not come to that */
+};
+void source_probe(struct table *table, struct probe *p);
+
 /* End its processes and fail what is queued, whoever still holds it: the server stops. */
 void source_stop(struct source *s);
 

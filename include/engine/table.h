@@ -110,6 +110,10 @@ struct domain_oracle {
 	struct text request;	/* what the client asked for: the domain of keys without one */
 };
 
+/* Who knew an answer, nearest first. */
+enum origin { ORIGIN_RULES, ORIGIN_MIRROR, ORIGIN_CACHE, ORIGIN_DIRECTORY };
+const char *origin_name(enum origin origin);	/* "mirror"; "rules": nothing had to be known */
+
 /* What table_get() found out. */
 struct table_reply {
 	struct answer answer;	/* unless is_parked; value in the mirror or in `value` */
@@ -117,6 +121,7 @@ struct table_reply {
 	bool lead;		/* the caller submits a lookup for the key, parked or not */
 	bool has_stale;		/* with is_parked: `value` holds what may stand in */
 	bool is_stale;		/* FOUND or NOTFOUND is older than it should be */
+	enum origin origin;	/* unless is_parked */
 };
 
 /*

@@ -68,6 +68,26 @@ struct demand_reply demand_get(struct demand *d, struct text key, uint64_t now,
  */
 enum demand_says demand_peek(struct demand *d, struct text key, uint64_t now);
 
+/* What is noted about a key, for people. */
+struct demand_view {
+	enum { NOTED_NOTHING, NOTED_FOUND, NOTED_NOTFOUND, NOTED_FAILED } what;
+	bool is_fresh;		/* FOUND: within its ttl; NOTFOUND: within negative_ttl; FAILED: within retry */
+	bool is_usable;		/* FOUND, not fresh: may still stand in when the directory fails */
+	bool is_in_flight;	/* the directory is being asked */
+	uint64_t age;		/* msec since the directory said so, or failed */
+};
+
+/* Look without touching anything: nobody parks, nothing is led. A FOUND's value is appended to `value`. */
+struct demand_view demand_look(struct demand *d, struct text key, uint64_t now, struct buf *value);
+
+/*
+ * Forget what is noted about a key, or about all keys. What a directory is being asked about
+ * comes back to those who wait for it but is not kept, as it may be older than this. Returns how many
+ * keys were forgotten.
+ */
+size_t demand_forget(struct demand *d, struct text key);
+size_t demand_forget_all(struct demand *d);
+
 /*
  * The directory has spoken, or failed to. FOUND and NOTFOUND replace what was known; TEMP
  * keeps it and starts the retry pause. PERM and an empty FOUND are taken as TEMP.

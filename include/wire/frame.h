@@ -25,12 +25,14 @@ enum frame_verb {
 	FRAME_LOOKUP,	/* lookup ID KEY: rows, then one end */
 	FRAME_SCAN,	/* scan ID: rows, then one end */
 	FRAME_CHANGED,	/* changed ID: values that differ when a scan would, then one end */
+	FRAME_EXPLAIN,	/* explain ID KEY: as lookup, and the queries that it takes */
 	FRAME_PING,	/* ping: one end */
 	/* driver to server */
 	FRAME_KEY,	/* key KEY: the values that follow belong to it (scan) */
 	FRAME_VALUE,	/* value VALUE: one value, raw, before result_format */
 	FRAME_UNTIL,	/* until TIME: Unix seconds when the next values end; 0: never (scan) */
 	FRAME_FAIL,	/* fail: to look up this key ends in temp; counts as a value (scan) */
+	FRAME_QUERY,	/* query TEXT: what is asked of the directory (explain); no row */
 	FRAME_INFO,	/* info NAME VALUE: about the directory, before an end; no row */
 	FRAME_DONE,	/* done N: definite success after N values, 0 for none */
 	FRAME_TEMP,	/* temp REASON: this request failed; the next may not */

@@ -95,7 +95,7 @@ struct walk {
 	const struct ask *resumed;	/* until the walk has caught up with it */
 	uint64_t now;
 	unsigned candidate, table;
-	bool has_stale_miss;		/* some table is STALE, and says not found all the same */
+	struct tally tally;		/* of the tables that said not found */
 };
 
 static struct answer with_map_name(struct lookup *l, struct text map, struct answer answer)
@@ -117,7 +117,7 @@ static struct ask *park(struct walk *w, struct text request_map, struct text req
 	a->serial = w->registry->serial;
 	a->candidate = w->candidate;
 	a->table = w->table;
-	a->has_stale_miss = w->has_stale_miss;
+	a->so_far = w->tally;
 	buf_text(&a->map, request_map);
 	buf_text(&a->key, request_key);
 	if (has_stale)
@@ -131,7 +131,7 @@ static struct table_reply delivered(struct walk *w, struct table *t, struct text
 {
 	const struct ask *a = w->resumed;
 	const struct answer failed = { TEMP, buf_view(&a->text), a->reason };
-	struct table_reply r = { 0 };
+	struct table_reply r = { .origin = ORIGIN_DIRECTORY };
 
 	w->resumed = NULL;
 	switch (a->delivered) {
@@ -203,14 +203,16 @@ static struct ask *walk_map(struct walk *w, struct text request_map, struct text
 				return park(w, request_map, request_key, r.has_stale, w->now + wait);
 			}
 			if (r.answer.verdict == NOTFOUND) {
-				w->has_stale_miss |= r.is_stale;
+				w->tally.is_stale |= r.is_stale;
+				if (r.origin > w->tally.origin)
+					w->tally.origin = r.origin;
 				continue;
 			}
-			w->l->tally = (struct tally){ .step = w->candidate, .is_stale = r.is_stale };
+			w->l->tally = (struct tally){ w->candidate, r.is_stale, r.origin };
 			*ret = r.answer.verdict == FOUND ? rewritten(w, r.answer) : r.answer;
 			return NULL;
 		}
-	w->l->tally = (struct tally){ .step = w->candidate, .is_stale = w->has_stale_miss };
+	w->l->tally = (struct tally){ w->candidate, w->tally.is_stale, w->tally.origin };
 	/* A walk that never came to where it had stopped has skipped tables, not asked them. */
 	*ret = w->resumed ? answer_temp("the walk lost its place") : answer_absent(PROOF_ALL_TABLES);
 	return NULL;
@@ -231,7 +233,7 @@ struct ask *lookup_run(struct lookup *l, struct registry *r, struct text map, st
 	}
 	if (resumed && resumed->serial == r->serial) {
 		w.resumed = resumed;
-		w.has_stale_miss = resumed->has_stale_miss;
+		w.tally = resumed->so_far;
 	}
 
 	if (!search_start(&l->search, &w.map->settings->rules, key)) {
@@ -265,7 +267,7 @@ struct ask *lookup_expire(struct lookup *l, struct registry *r, const struct ask
 		.table = late->table,
 		.delivered = TEMP,
 		.reason = REASON_DEADLINE,
-		.has_stale_miss = late->has_stale_miss,
+		.so_far = late->so_far,
 		.stale = late->stale,
 	};
 	buf_str(&expired.text, "no answer from the directory in time");

@@ -173,9 +173,19 @@ enum mirror_says table_find(const struct mirror *m, struct text key, struct buf 
 	return says == MIRROR_HIT ? table_read(ret_value, scratch) : says;
 }
 
-static struct table_reply reply(struct answer answer)
+const char *origin_name(enum origin origin)
 {
-	return (struct table_reply){ .answer = answer };
+	static const char *const names[] = {
+		[ORIGIN_RULES] = "rules", [ORIGIN_MIRROR] = "mirror",
+		[ORIGIN_CACHE] = "cache", [ORIGIN_DIRECTORY] = "directory",
+	};
+
+	return names[origin];
+}
+
+static struct table_reply reply(enum origin origin, struct answer answer)
+{
+	return (struct table_reply){ .answer = answer, .origin = origin };
 }
 
 /*
@@ -242,7 +252,7 @@ static struct table_reply mirror_reply(const struct table_settings *s, enum tabl
 				       struct text key, uint64_t now,
 				       const struct domain_oracle *oracle, struct answer temp)
 {
-	struct table_reply r = reply(mirror_word(s, state, key, now, oracle, temp));
+	struct table_reply r = reply(ORIGIN_MIRROR, mirror_word(s, state, key, now, oracle, temp));
 
 	r.is_stale = state == TABLE_STALE && r.answer.verdict == NOTFOUND;
 	return r;
@@ -277,10 +287,11 @@ static bool mirror_get(const struct table *t, struct text key, uint64_t now,
 
 	switch (state) {
 	case TABLE_EMPTY:
-		*ret = reply(answer_temp_for(REASON_EMPTY, "not loaded yet"));
+		*ret = reply(ORIGIN_MIRROR, answer_temp_for(REASON_EMPTY, "not loaded yet"));
 		return true;
 	case TABLE_EXPIRED:
-		*ret = reply(answer_temp_for(REASON_EXPIRED, "the copy is older than stale_max"));
+		*ret = reply(ORIGIN_MIRROR,
+			     answer_temp_for(REASON_EXPIRED, "the copy is older than stale_max"));
 		return true;
 	case TABLE_FRESH:
 	case TABLE_STALE:
@@ -288,11 +299,11 @@ static bool mirror_get(const struct table *t, struct text key, uint64_t now,
 	}
 	switch (table_find(m, key, scratch, &value)) {
 	case MIRROR_HIT:
-		*ret = reply(answer_found(value));
+		*ret = reply(ORIGIN_MIRROR, answer_found(value));
 		ret->is_stale = state == TABLE_STALE;
 		return true;
 	case MIRROR_BAD:
-		*ret = reply(answer_temp_for(REASON_UNUSABLE, "unusable value"));
+		*ret = reply(ORIGIN_MIRROR, answer_temp_for(REASON_UNUSABLE, "unusable value"));
 		return true;
 	case MIRROR_ABSENT:
 		break;
@@ -322,12 +333,12 @@ struct table_reply table_settle(struct table *t, struct text key, uint64_t now,
 	struct table_reply r;
 
 	if (stale.n) {
-		r = reply(answer_found(stale));
+		r = reply(ORIGIN_CACHE, answer_found(stale));
 		r.is_stale = true;
 		return r;
 	}
 	if (!is_mirrored(t->settings, key))
-		return reply(temp);
+		return reply(ORIGIN_DIRECTORY, temp);
 
 	/* The mirror may have been replaced meanwhile: a hit now is as good as an answer. */
 	const struct mirror *m = atomic_load_explicit(&t->mirror, memory_order_acquire);
@@ -335,7 +346,10 @@ struct table_reply table_settle(struct table *t, struct text key, uint64_t now,
 	if (m && table_find(m, key, value, &found) != MIRROR_ABSENT &&
 	    mirror_get(t, key, now, oracle, value, &r))
 		return r;
-	return mirror_reply(t->settings, state_of(t->settings, m, now), key, now, oracle, temp);
+	r = mirror_reply(t->settings, state_of(t->settings, m, now), key, now, oracle, temp);
+	if (r.answer.verdict == TEMP)
+		r.origin = ORIGIN_DIRECTORY;
+	return r;
 }
 
 struct table_reply table_get(struct table *t, struct text key, uint64_t now,
@@ -345,7 +359,7 @@ struct table_reply table_get(struct table *t, struct text key, uint64_t now,
 	struct table_reply r;
 
 	if (!table_asks(t->settings, key))
-		return reply(answer_absent(PROOF_UNASKABLE));
+		return reply(ORIGIN_RULES, answer_absent(PROOF_UNASKABLE));
 	if (is_mirrored(t->settings, key) && mirror_get(t, key, now, oracle, value, &r))
 		return r;
 
@@ -353,10 +367,10 @@ struct table_reply table_get(struct table *t, struct text key, uint64_t now,
 	struct demand_reply d = demand_get(t->demand, key, now, waiter, value);
 	switch (d.says) {
 	case DEMAND_FOUND:
-		r = reply(answer_found(buf_view(value)));
+		r = reply(ORIGIN_CACHE, answer_found(buf_view(value)));
 		break;
 	case DEMAND_NOTFOUND:
-		r = reply(answer_absent(PROOF_CACHED));
+		r = reply(ORIGIN_CACHE, answer_absent(PROOF_CACHED));
 		break;
 	case DEMAND_STALE:
 		r = table_settle(t, key, now, oracle, buf_view(value), answer_temp(""), value);

@@ -51,6 +51,7 @@ static void check_written(enum frame_verb verb, struct text args)
 	case FRAME_HELLO:
 	case FRAME_SOURCE:
 	case FRAME_LOOKUP:
+	case FRAME_EXPLAIN:
 	case FRAME_INFO:
 		assert(frame_add(&out, verb, number, args, TEXT("")));
 		break;

@@ -1,0 +1,1 @@
+"""What t/soak.t is made of: directories that change, faults, clients, and the judge of all answers."""
