@@ -27,6 +27,7 @@ LOOKUP_FAULTS = {
     "counts_too_few": "value half; done 0",
     "counts_none": "done 1",
     "fails_a_key": "fail; done 1",
+    "tells_a_query_unasked": "query SELECT 1; value half; done 1",
     "count_is_no_number": "value half; done many",
     "count_missing": "value half; raw 4:done,",
     "temp": "value half; temp not now",
@@ -271,12 +272,26 @@ def poison(server, d):
     ok(len(d.activity("hello")) <= 5, "and costs few processes", len(d.activity("hello")))
 
 
+def gone(server, d):
+    ask_all(server, "gone", ["k%d" % i for i in range(30)])
+    same(len(d.activity("hello")), 3, "three processes")
+    d.script("lookup * down gone\nping * down gone")
+    n = len(d.activity("ping"))
+    ask_all(server, "gone", ["l%d" % i for i in range(30)])
+    wait_for(lambda: len(d.activity("ping")) >= n + 3, 20)
+    times = [a.time for a in d.activity("ping")[n:]]
+    pauses = [b - a for a, b in zip(times, times[1:])]
+    ok(len(pauses) > 1 and min(pauses) > 0.2, "one of them at a time tries what is gone", pauses)
+    d.script("")
+    same(server.wait_for_reply("gone", "a", "OK", 20), "OK 1", "and sees that it is back")
+
+
 def check_pool():
-    checks = {f.__name__: f for f in (pool, single_flight, queue, deadline, stale, poison)}
+    checks = {f.__name__: f for f in (pool, single_flight, queue, deadline, stale, poison, gone)}
     directories, server = world(
         list(checks), {"connections": 3, "timeout": "10s"}, {"mode": "demand", "deadline": "10s"},
         {"a": "1", "b": "2"})
-    for name in ("pool", "single_flight"):
+    for name in ("pool", "single_flight", "gone"):
         directories[name].script("lookup k* delay 0.2; value x; done")
     settings = {s["name"]: s for s in server.sources}
     settings["queue"].update(connections=1, queue=5)

@@ -86,6 +86,9 @@ enum ended text_changed(struct session *s, struct table *t, struct rows *rows,
 enum ended bound_lookup(struct session *s, struct table *t, struct text key,
 			struct rows *rows, struct buf *ret_why);
 
+/* driver_query() for a key: the text form, which means the same as the bound one. */
+void text_tell(struct session *s, const struct table *t, struct text key);
+
 /* May the query be bound on this connection? */
 bool bound_is_possible(const struct session *s, const struct table *t);
 

@@ -74,16 +74,19 @@ struct demand_view {
 	bool is_fresh;		/* FOUND: within its ttl; NOTFOUND: within negative_ttl; FAILED: within retry */
 	bool is_usable;		/* FOUND, not fresh: may still stand in when the directory fails */
 	bool is_in_flight;	/* the directory is being asked */
-	uint64_t age;		/* msec since the directory said so, or failed */
+	uint64_t age;		/* msec since the directory said so, or failed; about */
+	enum demand_says says;	/* what demand_get() would, but for DEMAND_FULL; with DEMAND_WAIT, */
+				/* is_usable is has_stale */
 };
 
 /* Look without touching anything: nobody parks, nothing is led. A FOUND's value is appended to `value`. */
 struct demand_view demand_look(struct demand *d, struct text key, uint64_t now, struct buf *value);
 
 /*
- * Forget what is noted about a key, or about all keys. What a directory is being asked about
- * comes back to those who wait for it but is not kept, as it may be older than this. Returns how many
- * keys were forgotten.
+ * Forget what is noted about a key, or about all keys: values that could stand in, too. What a
+ * directory is being asked about comes back to those who wait for it, and who join them until then,
+ * but is not kept, as it may be older than this. Nor is anything restored from now on. Returns
+ * how many keys were forgotten.
  */
 size_t demand_forget(struct demand *d, struct text key);
 size_t demand_forget_all(struct demand *d);

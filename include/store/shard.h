@@ -19,7 +19,8 @@ enum list {
 	LISTS
 };
 
-enum known { NOTHING, VALUE, ABSENCE };
+/* FORGOTTEN is nothing, too: what is on its way about the key is not to be kept. */
+enum known { NOTHING, VALUE, ABSENCE, FORGOTTEN };
 
 /*
  * What is noted about a key: the first of a chain of chunks, which alone holds a usual
@@ -34,10 +35,11 @@ struct entry {
 	uint32_t newer, older;	/* neighbours in the list */
 	uint32_t more;		/* next chunk */
 	uint32_t n_key, n_value;
+	uint32_t known_at;	/* since when it is known, for the caller */
 	uint8_t known;		/* enum known */
 	uint8_t list;		/* enum list */
 	bool is_used;		/* since it became the newest: spares it once */
-	char data[CHUNK_BYTES - 55];	/* the key, and right behind it the value */
+	char data[CHUNK_BYTES - 59];	/* the key, and right behind it the value */
 };
 
 struct lru {

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/must.h"
+#include "driver/facts.h"
 #include "wire/frame.h"
 
 #include <errno.h>
@@ -46,18 +47,11 @@ struct rows {
 	size_t began;		/* where those of this request begin in `out` */
 };
 
-/* What is known of the directory, and whether the server knows it, too. */
-struct fact {
-	char *name;
-	char *value;
-	bool is_sent;
-};
-
-static struct fact *facts;
-static size_t n_facts;
-
 /* When the server spoke to us, or heard of us, last; msec. */
 static uint64_t heard_of;
+
+/* It wants to know the queries of this request. */
+static bool is_explaining;
 
 struct peer {
 	const struct driver *driver;
@@ -195,24 +189,6 @@ void rows_value(struct rows *rows, struct text value)
 	flush_if_full(rows);
 }
 
-void driver_info(const char *name, const char *value)
-{
-	struct fact *f = facts;
-
-	while (f < facts + n_facts && strcmp(f->name, name) != 0)
-		f++;
-	if (f == facts + n_facts) {
-		facts = must(reallocarray(facts, n_facts + 1, sizeof *facts));
-		f = &facts[n_facts++];
-		*f = (struct fact){ .name = must_strdup(name) };
-	}
-	if (f->value && strcmp(f->value, value) == 0)
-		return;
-	free(f->value);
-	f->value = must_strdup(value);
-	f->is_sent = false;
-}
-
 void driver_alive(void)
 {
 	uint64_t now = clock_msec();
@@ -226,25 +202,24 @@ void driver_alive(void)
 	buf_done(&out);
 }
 
-static void send_facts(struct rows *rows)
+bool driver_tells_queries(void)
 {
-	for (struct fact *f = facts; f < facts + n_facts; f++) {
-		if (!f->is_sent)
-			frame_add(&rows->out, FRAME_INFO, text_of(f->name), text_of(f->value),
-				  none);
-		f->is_sent = true;
-	}
+	return is_explaining;
 }
 
-static void forget_facts(void)
+/* At once: should the directory never answer, it is known what it was asked. */
+void driver_query(struct text query)
 {
-	for (struct fact *f = facts; f < facts + n_facts; f++) {
-		free(f->name);
-		free(f->value);
-	}
-	free(facts);
-	facts = NULL;
-	n_facts = 0;
+	const size_t most = FRAME_MAX - strlen("query ");
+	struct buf out = { 0 };
+
+	if (!is_explaining)
+		return;
+	if (query.n > most)
+		query.n = most;
+	frame_add(&out, FRAME_QUERY, query, none, none);
+	flush(&out);
+	buf_done(&out);
 }
 
 /* Make it one short line of printable ASCII, whatever a library says. */
@@ -273,7 +248,7 @@ static void end(struct rows *rows, enum ended ended, struct buf *why)
 		buf_clear(why);
 		buf_printf(why, "%" PRIu64, rows->n);
 	}
-	send_facts(rows);
+	facts_send(&rows->out);
 	frame_add(&rows->out, verbs[ended], tidy(why), none, none);
 }
 
@@ -335,10 +310,13 @@ static void request(struct peer *p, const struct frame *f)
 	void *table = f->verb == FRAME_PING ? NULL : use_table(p, f->args[0], &why);
 
 	heard_of = clock_msec();
+	is_explaining = f->verb == FRAME_EXPLAIN;
+	if (is_explaining)
+		flush(&p->rows.out);	/* queries go out at once, behind earlier replies */
 	rows_begin(&p->rows);
 	if (f->verb == FRAME_PING)
 		ended = p->driver->ping(p->handle, &why);
-	else if (table && f->verb == FRAME_LOOKUP)
+	else if (table && (f->verb == FRAME_LOOKUP || is_explaining))
 		ended = p->driver->lookup(p->handle, table, f->args[1], &p->rows, &why);
 	else if (table && f->verb == FRAME_SCAN)
 		ended = p->driver->scan(p->handle, table, &p->rows, &why);
@@ -411,7 +389,7 @@ static int set_table(struct peer *p, const struct frame *f)
 static const bool allowed[2][FRAME_VERBS] = {
 	{ [FRAME_HELLO] = true, [FRAME_SOURCE] = true, [FRAME_START] = true },
 	{ [FRAME_TABLE] = true, [FRAME_FORGET] = true, [FRAME_LOOKUP] = true,
-	  [FRAME_SCAN] = true, [FRAME_CHANGED] = true, [FRAME_PING] = true },
+	  [FRAME_EXPLAIN] = true, [FRAME_SCAN] = true, [FRAME_CHANGED] = true, [FRAME_PING] = true },
 };
 
 /* Returns an exit status; 0: go on. */
@@ -503,7 +481,7 @@ static void peer_done(struct peer *p)
 	}
 	if (p->handle)
 		p->driver->close(p->handle);
-	forget_facts();
+	facts_done();
 	settings_done(&p->source);
 	buf_done(&p->in);
 	buf_done(&p->rows.out);

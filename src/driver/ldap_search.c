@@ -366,6 +366,26 @@ static int search_all(struct run *r)
 	return code;
 }
 
+static const char *scope_name(int scope)
+{
+	return scope == LDAP_SCOPE_BASE ? "base" : scope == LDAP_SCOPE_ONELEVEL ? "one" : "sub";
+}
+
+/* What is sent, for people: base and filter are escaped already. */
+static void tell_query(const struct search *what)
+{
+	struct buf query = { 0 };
+
+	if (!driver_tells_queries())
+		return;
+	buf_printf(&query, "base \"%s\" scope %s filter \"%s\"", what->base,
+		   scope_name(what->scope), what->filter);
+	for (char **a = what->attributes; a && *a; a++)
+		buf_printf(&query, "%s%s", a == what->attributes ? " attributes " : " ", *a);
+	driver_query(buf_view(&query));
+	buf_done(&query);
+}
+
 static struct search_result run_search(struct session *s, const struct search *what,
 				       bool is_part, struct buf *ret_why)
 {
@@ -374,6 +394,7 @@ static struct search_result run_search(struct session *s, const struct search *w
 	};
 
 	if (s->ld) {
+		tell_query(what);
 		limit_messages(s->ld);
 		r.result.code = search_all(&r);
 		session_watch(s, 0);

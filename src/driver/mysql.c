@@ -108,6 +108,7 @@ static enum ended run_lookup(struct session *s, const struct request *r,
 	struct table *t = r->table;
 	enum ended ended;
 
+	text_tell(s, t, r->key);
 	if (!bound_is_possible(s, t))
 		return text_lookup(s, t, r->key, r->rows, ret_why);
 	ended = bound_lookup(s, t, r->key, r->rows, ret_why);

@@ -163,16 +163,28 @@ static void quote(void *ctx, struct text part, struct buf *out)
 	out->n += mysql_real_escape_string(s->db, to, part.p ? part.p : "", part.n);
 }
 
+/* The whole query, in the session's scratch memory. */
+static struct text query_for(struct session *s, const struct table *t, struct text key)
+{
+	buf_clear(&s->scratch);
+	sql_escaped(t->query, key, quote, s, &s->scratch);
+	return buf_view(&s->scratch);
+}
+
+void text_tell(struct session *s, const struct table *t, struct text key)
+{
+	if (driver_tells_queries())
+		driver_query(query_for(s, t, key));
+}
+
 enum ended text_lookup(struct session *s, struct table *t, struct text key,
 		       struct rows *rows, struct buf *ret_why)
 {
 	struct ask a = {
-		.send = send_values, .wants_set = t->wants_set, .rows = rows,
+		.sql = query_for(s, t, key), .send = send_values, .wants_set = t->wants_set,
+		.rows = rows,
 	};
 
-	buf_clear(&s->scratch);
-	sql_escaped(t->query, key, quote, s, &s->scratch);
-	a.sql = buf_view(&s->scratch);
 	return ask(s, &a, ret_why);
 }
 

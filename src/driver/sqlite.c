@@ -323,6 +323,26 @@ static int bind_key(struct handle *h, struct table *t, struct text key)
 	return SQLITE_OK;
 }
 
+/* As Postfix src/global/dict_sqlite.c quotes. */
+static void quote(void *ctx, struct text part, struct buf *out)
+{
+	char *quoted = must(sqlite3_mprintf("%.*q", (int)part.n, part.p));
+	(void)ctx;
+
+	buf_str(out, quoted);
+	sqlite3_free(quoted);
+}
+
+/* The query as one would type it, with the key in its place, though it may be bound. */
+static void tell_query(struct handle *h, const struct table *t, struct text key)
+{
+	if (!driver_tells_queries() || text_chr(key, '\0'))
+		return;
+	buf_clear(&h->scratch);
+	sql_escaped(t->query, key, quote, NULL, &h->scratch);
+	driver_query(buf_view(&h->scratch));
+}
+
 static enum ended lookup_bound(struct handle *h, struct table *t, struct text key,
 			       struct rows *rows, struct buf *ret_why)
 {
@@ -336,16 +356,6 @@ static enum ended lookup_bound(struct handle *h, struct table *t, struct text ke
 		sqlite3_clear_bindings(t->bound);
 	}
 	return ended;
-}
-
-/* As Postfix src/global/dict_sqlite.c quotes. */
-static void quote(void *ctx, struct text part, struct buf *out)
-{
-	char *quoted = must(sqlite3_mprintf("%.*q", (int)part.n, part.p));
-	(void)ctx;
-
-	buf_str(out, quoted);
-	sqlite3_free(quoted);
 }
 
 static enum ended lookup_escaped(struct handle *h, struct table *t, struct text key,
@@ -391,6 +401,7 @@ static enum ended lookup(void *handle, void *table, struct text key, struct rows
 	if (ended != ENDED_DONE)
 		return ended;
 
+	tell_query(h, t, key);
 	table_refresh(h, t);
 	if (sql_statement(t->query) && !t->bound && !t->is_unbindable) {
 		ended = prepare(h, sql_statement(t->query), 1, &t->bound, ret_why);

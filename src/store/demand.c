@@ -6,18 +6,21 @@
 #include "store/varint.h"
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 
 #define SHARDS_MAX 16
 #define SHARD_BYTES_MIN ((size_t)64 << 10)
 #define PAGE ((size_t)4096)
 #define FOREVER (UINT64_MAX / 2)	/* msec: jitter may still add to it */
+#define SLICE 512u		/* buckets walked under the lock; each has an entry or less */
 
 /* One mapping holds this and the memory of all shards. */
 struct demand {
 	struct demand_times times;
 	size_t size;		/* of the mapping */
 	unsigned n_shards;
+	_Atomic bool has_forgotten;	/* since the start: images may know more */
 	struct shard shards[];
 };
 
@@ -28,6 +31,14 @@ static const struct text none;
 static uint64_t later(uint64_t now, uint64_t msec)
 {
 	return msec > UINT64_MAX - now ? UINT64_MAX : now + msec;
+}
+
+/* Ages are for people: they are kept in small numbers, which do for 13 years of uptime. */
+#define AGE_UNIT 100u	/* msec */
+
+static uint32_t in_units(uint64_t msec)
+{
+	return msec / AGE_UNIT < UINT32_MAX ? (uint32_t)(msec / AGE_UNIT) : UINT32_MAX;
 }
 
 static bool is_fresh(const struct entry *e, uint64_t now)
@@ -42,10 +53,16 @@ static bool is_usable(const struct demand *d, const struct entry *e, uint64_t no
 	       (e->known == VALUE && now < later(e->fresh_until, d->times.stale_max));
 }
 
+/* Did it fail so lately that the directory is not asked again yet? */
+static bool is_pausing(const struct entry *e, uint64_t now)
+{
+	return now < e->retry_at;
+}
+
 /* Is a fresh value so near its end that somebody should fetch the next one? */
 static bool is_due(const struct demand *d, const struct entry *e, uint64_t now)
 {
-	return e->known == VALUE && e->list != ASKED && now >= e->retry_at &&
+	return e->known == VALUE && e->list != ASKED && !is_pausing(e, now) &&
 	       e->fresh_until - now <= d->times.ttl / 10;
 }
 
@@ -141,7 +158,7 @@ static struct demand_reply reply_old(struct demand *d, struct shard *s, struct e
 	bool has_stale = is_usable(d, e, now);
 	struct demand_reply reply = { .says = has_stale ? DEMAND_STALE : DEMAND_FAILED };
 
-	if (now >= e->retry_at) {
+	if (!is_pausing(e, now)) {
 		reply = park(s, e, w);
 		reply.has_stale = has_stale;
 	}
@@ -184,6 +201,49 @@ enum demand_says demand_peek(struct demand *d, struct text key, uint64_t now)
 	return says[known];
 }
 
+static struct demand_view view(const struct demand *d, const struct entry *e, uint64_t now)
+{
+	struct demand_view v = { .is_in_flight = e->list == ASKED, .says = DEMAND_WAIT };
+	uint64_t since = (uint64_t)e->known_at * AGE_UNIT;
+
+	switch ((enum known)e->known) {
+	case VALUE:
+		v.what = NOTED_FOUND;
+		break;
+	case ABSENCE:
+		v.what = NOTED_NOTFOUND;
+		break;
+	case NOTHING:
+	case FORGOTTEN:
+		v.what = e->retry_at ? NOTED_FAILED : NOTED_NOTHING;
+		since = e->retry_at - d->times.retry;
+		break;
+	}
+	v.is_fresh = v.what == NOTED_FAILED ? is_pausing(e, now) : is_fresh(e, now);
+	v.is_usable = v.what == NOTED_FOUND && is_usable(d, e, now);
+	v.age = v.what != NOTED_NOTHING && now > since ? now - since : 0;
+	if (is_fresh(e, now))
+		v.says = v.what == NOTED_FOUND ? DEMAND_FOUND : DEMAND_NOTFOUND;
+	else if (is_pausing(e, now))
+		v.says = v.is_usable ? DEMAND_STALE : DEMAND_FAILED;
+	return v;
+}
+
+struct demand_view demand_look(struct demand *d, struct text key, uint64_t now, struct buf *value)
+{
+	struct demand_view v = { .says = DEMAND_WAIT };
+	uint32_t hash;
+	struct shard *s = lock_shard(d, key, &hash);
+	struct entry *e = shard_find(s, hash, key);
+
+	if (e)
+		v = view(d, e, now);
+	if (v.what == NOTED_FOUND)
+		shard_read(s, e, value);
+	pthread_mutex_unlock(&s->lock);
+	return v;
+}
+
 /* The directory gave a value. One that does not fit is not kept. */
 static void put_found(struct demand *d, struct shard *s, uint32_t hash, struct text key,
 		      struct text value, uint64_t now)
@@ -191,8 +251,10 @@ static void put_found(struct demand *d, struct shard *s, uint32_t hash, struct t
 	uint64_t ttl = d->times.ttl;
 	struct entry *e = ttl ? shard_add(s, hash, key, value, VALUES) : NULL;
 
-	if (e)
-		e->fresh_until = later(now, clock_jitter(ttl, &s->random));
+	if (!e)
+		return;
+	e->fresh_until = later(now, clock_jitter(ttl, &s->random));
+	e->known_at = in_units(now);
 }
 
 /* The directory has none. Jitter only takes away: never used past negative_ttl. */
@@ -206,6 +268,7 @@ static void put_notfound(struct demand *d, struct shard *s, uint32_t hash,
 		return;
 	e->known = ABSENCE;
 	e->fresh_until = later(now, clock_jitter(ttl - ttl / 10, &s->random));
+	e->known_at = in_units(now);
 }
 
 /* Nobody could say. What is past all use makes way for the bare note of the failure. */
@@ -232,12 +295,15 @@ struct waiter *demand_put(struct demand *d, struct text key, struct answer answe
 	struct entry *e = shard_find(s, hash, key);
 	struct waiter *waiters = e ? e->waiters : NULL;
 	bool is_found = answer.verdict == FOUND && answer.value.n;
+	bool is_forgotten = e && e->known == FORGOTTEN;
 
 	if (e)
 		e->waiters = NULL;
-	if (e && (is_found || answer.verdict == NOTFOUND))
+	if (e && (is_found || answer.verdict == NOTFOUND || is_forgotten))
 		shard_drop(s, e);
-	if (is_found)
+	if (is_forgotten)
+		;	/* it may be from before that */
+	else if (is_found)
 		put_found(d, s, hash, key, answer.value, now);
 	else if (answer.verdict == NOTFOUND)
 		put_notfound(d, s, hash, key, now);
@@ -245,6 +311,61 @@ struct waiter *demand_put(struct demand *d, struct text key, struct answer answe
 		put_failure(d, s, e, hash, key, now);
 	pthread_mutex_unlock(&s->lock);
 	return waiters;
+}
+
+/* --- forgetting --------------------------------------------------------------------- */
+
+/* True: something was noted. A question in flight stays, for those who wait for its answer. */
+static bool forget(struct shard *s, struct entry *e)
+{
+	bool is_noted = e->known == VALUE || e->known == ABSENCE || e->retry_at;
+
+	if (e->list != ASKED) {
+		shard_drop(s, e);
+		return is_noted;
+	}
+	e->known = FORGOTTEN;
+	e->fresh_until = e->retry_at = 0;
+	return is_noted;
+}
+
+size_t demand_forget(struct demand *d, struct text key)
+{
+	uint32_t hash;
+
+	atomic_store(&d->has_forgotten, true);	/* before the lock, see restore() */
+	struct shard *s = lock_shard(d, key, &hash);
+	struct entry *e = shard_find(s, hash, key);
+	bool is_noted = e && forget(s, e);
+
+	pthread_mutex_unlock(&s->lock);
+	return is_noted;
+}
+
+/* Forget some buckets under the lock; returns the first one that is left. */
+static uint32_t forget_slice(struct shard *s, uint32_t bucket, size_t *n)
+{
+	uint32_t end = s->n_chunks - bucket > SLICE ? bucket + SLICE : s->n_chunks;
+
+	pthread_mutex_lock(&s->lock);
+	for (; bucket < end; bucket++)
+		for (struct entry *e = shard_next(s, bucket, NULL), *next; e; e = next) {
+			next = shard_next(s, bucket, e);
+			*n += forget(s, e);
+		}
+	pthread_mutex_unlock(&s->lock);
+	return end;
+}
+
+size_t demand_forget_all(struct demand *d)
+{
+	size_t n = 0;
+
+	atomic_store(&d->has_forgotten, true);
+	for (struct shard *s = d->shards; s < d->shards + d->n_shards; s++)
+		for (uint32_t bucket = 0; bucket < s->n_chunks;)
+			bucket = forget_slice(s, bucket, &n);
+	return n;
 }
 
 size_t demand_entries(struct demand *d)
@@ -288,7 +409,6 @@ size_t demand_bytes(struct demand *d)
  */
 #define IMAGE_FORMAT '\1'
 #define IMAGE_HEAD (1 + VARINT_MAX)
-#define SLICE 512u		/* buckets; each has an entry or less, and a chunk to copy */
 
 struct saved {
 	uint64_t n_key, n_value, fresh, stale;
@@ -382,7 +502,7 @@ static bool is_still_usable(const struct demand *d, const struct saved *e, uint6
 
 /* Put it in the place of `old`: of nothing, a failure, or a question in flight. */
 static void replace(struct shard *s, struct entry *old, uint32_t hash, const struct saved *e,
-		    uint64_t fresh_until)
+		    uint64_t fresh_until, uint32_t known_at)
 {
 	struct waiter *waiters = old ? old->waiters : NULL;
 	bool is_asked = old && old->list == ASKED;
@@ -403,6 +523,7 @@ static void replace(struct shard *s, struct entry *old, uint32_t hash, const str
 	}
 	if (!new)
 		return;
+	new->known_at = known_at;
 	new->retry_at = retry_at;
 	new->waiters = waiters;
 	if (is_asked)
@@ -414,9 +535,12 @@ static void restore(struct demand *d, const struct saved *e, uint64_t fresh_unti
 	uint32_t hash;
 	struct shard *s = lock_shard(d, e->key, &hash);
 	struct entry *old = shard_find(s, hash, e->key);
+	uint64_t ttl = e->n_value ? d->times.ttl : d->times.negative_ttl;
+	/* Files do not tell; nobody but demand_look() wants to know. */
+	uint32_t known_at = in_units(fresh_until > ttl ? fresh_until - ttl : 0);
 
-	if (!old || old->known == NOTHING)
-		replace(s, old, hash, e, fresh_until);
+	if ((!old || old->known == NOTHING) && !atomic_load(&d->has_forgotten))
+		replace(s, old, hash, e, fresh_until, known_at);
 	pthread_mutex_unlock(&s->lock);
 }
 

@@ -23,6 +23,7 @@ class Driver:
         self.buffer = b""
         self.log = b""
         self.info, self.until = {}, {}      # of the directory; the last one of each key
+        self.queries = []                   # of the last reply
         self.process = subprocess.Popen(
             [os.path.abspath("%s/socketmapd-%s" % (BUILD, name))], stdin=theirs, stdout=theirs,
             stderr=subprocess.PIPE, preexec_fn=die_with_parent,
@@ -59,6 +60,7 @@ class Driver:
     def hear(self):
         """Rows (key, value) up to the end of a reply."""
         rows, key = [], None
+        self.queries = []
         while True:
             word, _, rest = self.message().partition(" ")
             if word == "key":
@@ -69,6 +71,8 @@ class Driver:
                 rows.append((key, "\0"))
             elif word == "info":
                 self.info.update([rest.split(" ", 1)])
+            elif word == "query":
+                self.queries.append(rest)
             elif word == "until":
                 self.until[key] = int(rest)
             else:
@@ -82,6 +86,11 @@ class Driver:
         """The values, or the end in their place."""
         reply = self.ask("lookup", id, key)
         return [v for _, v in reply.rows] if reply.end == "done" else reply.end
+
+    def explain(self, id, key):
+        """The same as lookup(), and the queries."""
+        reply = self.ask("explain", id, key)
+        return ([v for _, v in reply.rows] if reply.end == "done" else reply.end), self.queries
 
     def peak_kb(self):
         with open("/proc/%d/status" % self.process.pid) as f:

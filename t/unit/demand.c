@@ -350,6 +350,92 @@ static void peeking_starts_nothing(void **state)
 	demand_free(d);
 }
 
+/* What is noted about a key, in words; the result is static. */
+static const char *look(struct demand *d, const char *key, uint64_t now)
+{
+	static const char *const noted[] = {
+		[NOTED_NOTHING] = "nothing", [NOTED_FOUND] = "found",
+		[NOTED_NOTFOUND] = "notfound", [NOTED_FAILED] = "failed",
+	};
+	static char said[200];
+	struct buf value = { 0 };
+	struct demand_view v = demand_look(d, text_of(key), now, &value);
+
+	snprintf(said, sizeof said, "%s%s%s%s%s%s %u s", noted[v.what], v.is_fresh ? " fresh" : "",
+		 v.is_usable ? " usable" : "", v.is_in_flight ? " in flight" : "",
+		 value.n ? " " : "", buf_cstr(&value), (unsigned)(v.age / 1000));
+	buf_done(&value);
+	return said;
+}
+
+static void looking_tells_what_is_noted(void **state)
+{
+	const struct demand_times slow = {
+		.ttl = 100000, .negative_ttl = 30000, .stale_max = 200000, .retry = 1000,
+	};
+	struct demand *d = demand_new(1 << 20, &slow);
+	(void)state;
+
+	assert_string_equal(look(d, "a", 5000), "nothing 0 s");
+	assert_int_equal(demand_entries(d), 0);
+	ask(d, "a", 5000);
+	assert_string_equal(look(d, "a", 5000), "nothing in flight 0 s");
+	put(d, "a", temp, 6000);
+	assert_string_equal(look(d, "a", 6500), "failed fresh 0 s");
+	assert_string_equal(look(d, "a", 9000), "failed 3 s");
+	put(d, "a", found("v"), 10000);
+	assert_string_equal(look(d, "a", 12000), "found fresh usable v 2 s");
+	assert_string_equal(look(d, "a", 130000), "found usable v 120 s");
+	ask(d, "a", 130000);
+	assert_string_equal(look(d, "a", 130000), "found usable in flight v 120 s");
+	put(d, "a", temp, 130000);
+	assert_string_equal(look(d, "a", 130001), "found usable v 120 s");
+	assert_string_equal(look(d, "a", 350000), "found v 340 s");
+	put(d, "b", notfound(), 10000);
+	assert_string_equal(look(d, "b", 11000), "notfound fresh 1 s");
+	assert_string_equal(look(d, "b", 60000), "notfound 50 s");
+	assert_int_equal(demand_entries(d), 2);
+	recount(d);
+	demand_free(d);
+}
+
+/* One moment: demand_look() says what demand_get() does then. */
+static void foretell(struct demand *d, uint64_t now, struct waiter *w)
+{
+	struct buf seen = { 0 }, got = { 0 };
+	struct demand_view v = demand_look(d, TEXT("k"), now, &seen);
+	struct demand_reply r = demand_get(d, TEXT("k"), now, w, &got);
+
+	assert_int_equal(v.says, r.says);
+	assert_true(r.has_stale == (v.says == DEMAND_WAIT && v.is_usable));
+	assert_true(!got.n || text_eq(buf_view(&got), buf_view(&seen)));
+	buf_done(&seen);
+	buf_done(&got);
+}
+
+static void looking_foretells_what_is_said(void **state)
+{
+	static struct waiter w[50];
+	uint64_t random = 7;
+	(void)state;
+
+	for (unsigned run = 0; run < 400; run++) {
+		struct demand *d = demand_new(1 << 16, &times);
+		uint64_t now = 1000;
+
+		for (unsigned i = 0; i < 50; i++) {
+			const struct answer answers[] = { temp, found("v"), notfound() };
+
+			now += clock_random(&random) % 400;
+			if (clock_random(&random) % 3 == 0)
+				demand_put(d, TEXT("k"), answers[clock_random(&random) % 3], now);
+			foretell(d, now, &w[i]);
+		}
+		demand_put(d, TEXT("k"), temp, now);
+		demand_free(d);
+	}
+}
+
 static void what_was_put_at_once_does_not_end_at_once(void **state)
 {
 	struct demand *d = demand_new(1 << 20, &times);
@@ -1295,6 +1381,196 @@ static void threads_share_one_flight_per_key_and_lose_no_waiter(void **state)
 	demand_free(shared);
 }
 
+/* --- forgetting --------------------------------------------------------------------- */
+
+static void what_is_forgotten_is_asked_again(void **state)
+{
+	struct demand *d = demand_new(1 << 20, &times);
+	(void)state;
+
+	assert_int_equal(demand_forget(d, TEXT("a")), 0);
+	put(d, "a", found("v"), 5000);
+	put(d, "b", notfound(), 5000);
+	put(d, "c", temp, 5000);
+	put(d, "d", found("other"), 5000);
+	assert_int_equal(demand_forget(d, TEXT("a")), 1);
+	assert_int_equal(demand_forget(d, TEXT("a")), 0);
+	assert_int_equal(demand_forget(d, TEXT("b")), 1);
+	assert_int_equal(demand_forget(d, TEXT("c")), 1);
+	recount(d);
+	assert_int_equal(demand_entries(d), 1);
+	assert_string_equal(ask(d, "a", 5001), "LEAD WAIT");
+	assert_string_equal(ask(d, "b", 5001), "LEAD WAIT");
+	assert_string_equal(ask(d, "c", 5001), "LEAD WAIT");
+	assert_string_equal(ask(d, "d", 5001), "FOUND other");
+	assert_int_equal(put(d, "a", found("new"), 5001) + put(d, "b", temp, 5001) +
+			 put(d, "c", notfound(), 5001), 3);
+	assert_string_equal(ask(d, "a", 5002), "FOUND new");
+	demand_free(d);
+}
+
+static void what_is_forgotten_stands_in_for_nothing(void **state)
+{
+	struct demand *d = demand_new(1 << 20, &times);
+	struct waiter w;
+	(void)state;
+
+	put(d, "a", found("old"), 5000);
+	assert_string_equal(get(d, "a", 6500, &w), "LEAD WAIT old");
+	assert_int_equal(put(d, "a", temp, 6500), 1);
+	assert_string_equal(ask(d, "a", 6501), "STALE old");
+	assert_int_equal(demand_forget(d, TEXT("a")), 1);
+	assert_string_equal(get(d, "a", 6501, &w), "LEAD WAIT");
+	assert_int_equal(put(d, "a", temp, 6501), 1);
+	assert_string_equal(ask(d, "a", 6502), "FAILED");
+	demand_free(d);
+}
+
+/* What is on its way was perhaps read before the change for which somebody forgets. */
+static void what_is_under_way_comes_home_but_is_not_kept(void **state)
+{
+	const struct answer answers[] = { found("old"), temp, notfound() };
+	struct demand *d = demand_new(1 << 20, &times);
+	struct waiter w[2];
+	(void)state;
+
+	for (size_t i = 0; i < 3; i++) {
+		put(d, "a", found("older"), 4000);
+		assert_string_equal(get(d, "a", 5500, &w[0]), "LEAD WAIT older");
+		assert_int_equal(demand_forget(d, TEXT("a")), 1);
+		assert_int_equal(demand_forget(d, TEXT("a")), 0);
+		assert_int_equal(demand_peek(d, TEXT("a"), 5500), DEMAND_FAILED);
+		assert_string_equal(get(d, "a", 5500, &w[1]), "WAIT");
+		assert_int_equal(put(d, "a", answers[i], 5500), 2);
+		assert_int_equal(demand_entries(d), 0);
+		recount(d);
+	}
+	/* A refresh ahead, for which nobody waits. */
+	put(d, "a", found("v"), 5000);
+	assert_string_equal(ask(d, "a", due_at(d, "a")), "LEAD FOUND v");
+	assert_int_equal(demand_forget_all(d), 1);
+	assert_int_equal(put(d, "a", found("v"), 6000), 0);
+	assert_string_equal(ask(d, "a", 6000), "LEAD WAIT");
+	assert_int_equal(put(d, "a", found("new"), 6000), 1);
+	assert_string_equal(ask(d, "a", 6000), "FOUND new");
+	demand_free(d);
+}
+
+static void everything_is_forgotten_at_once(void **state)
+{
+	static struct waiter w[100];
+	struct demand *d = demand_new(4 << 20, &times);
+	char key[MAX_KEY + 1];
+	(void)state;
+
+	for (unsigned i = 0; i < 5000; i++) {
+		make_key(key, i, 1 + i % MAX_KEY);
+		put(d, key, i % 2 ? found("some value that is longer than most") : notfound(), 5000);
+	}
+	size_t n = demand_entries(d);
+	for (unsigned i = 0; i < 100; i++) {
+		make_key(key, 90000 + i, 1);
+		get(d, key, 5000, &w[i]);
+	}
+	assert_int_equal(demand_forget_all(d), n);
+	assert_int_equal(demand_entries(d), 100);
+	recount(d);
+	for (unsigned i = 0; i < 100; i++) {
+		make_key(key, 90000 + i, 1);
+		assert_int_equal(put(d, key, found("v"), 5000), 1);
+	}
+	assert_int_equal(demand_entries(d), 0);
+	recount(d);
+	assert_int_equal(demand_forget_all(d), 0);
+	demand_free(d);
+}
+
+static void no_image_brings_back_what_was_forgotten(void **state)
+{
+	struct demand *d = demand_new(1 << 20, &times);
+	struct buf before = { 0 }, after = { 0 };
+	struct waiter w;
+	(void)state;
+
+	put(d, "a", found("v"), 5000);
+	put(d, "b", found("v"), 4000);
+	get(d, "b", 5500, &w);
+	assert_true(demand_image(d, 5500, &before));
+	demand_forget(d, TEXT("a"));
+	demand_forget(d, TEXT("b"));
+	assert_true(demand_restore(d, buf_view(&before), 5500, 0));
+	assert_int_equal(demand_peek(d, TEXT("a"), 5500), DEMAND_FAILED);
+	assert_int_equal(put(d, "b", temp, 5500), 1);
+	assert_int_equal(demand_entries(d), 0);
+	assert_true(demand_image(d, 5500, &after));
+
+	struct demand *new = demand_new(1 << 20, &times);
+	assert_true(demand_restore(new, buf_view(&after), 5500, 0));
+	assert_int_equal(demand_entries(new), 0);
+	demand_free(new);
+	demand_free(d);
+	buf_done(&before);
+	buf_done(&after);
+}
+
+struct forgetting {
+	struct demand *demand;
+	_Atomic unsigned n_parked, n_home;
+	_Atomic bool is_over;
+};
+
+static void *forgets(void *arg)
+{
+	struct forgetting *f = arg;
+
+	for (unsigned i = 0; !atomic_load(&f->is_over); i++)
+		if (i % 8)
+			demand_forget(f->demand, TEXT("key"));
+		else
+			demand_forget_all(f->demand);
+	return NULL;
+}
+
+static void *asks_and_puts(void *arg)
+{
+	struct forgetting *f = arg;
+	struct waiter *w = calloc(20000, sizeof *w);
+	struct buf value = { 0 };
+
+	for (unsigned i = 0; i < 20000; i++) {
+		struct demand_reply r = demand_get(f->demand, TEXT("key"), 5000 + i, &w[i], &value);
+
+		atomic_fetch_add(&f->n_parked, r.says == DEMAND_WAIT);
+		if (r.lead)
+			atomic_fetch_add(&f->n_home, (unsigned)n_waiters(demand_put(
+				f->demand, TEXT("key"), i % 3 ? found("v") : notfound(), 5000 + i)));
+		buf_clear(&value);
+	}
+	buf_done(&value);
+	return w;
+}
+
+static void no_waiter_is_lost_while_somebody_forgets(void **state)
+{
+	struct forgetting f = { .demand = demand_new(1 << 20, &times) };
+	pthread_t forgetter, askers[3];
+	void *waiters[3];
+	(void)state;
+
+	pthread_create(&forgetter, NULL, forgets, &f);
+	for (int i = 0; i < 3; i++)
+		pthread_create(&askers[i], NULL, asks_and_puts, &f);
+	for (int i = 0; i < 3; i++)
+		pthread_join(askers[i], &waiters[i]);
+	atomic_store(&f.is_over, true);
+	pthread_join(forgetter, NULL);
+	assert_int_equal(f.n_home, f.n_parked);
+	for (int i = 0; i < 3; i++)
+		free(waiters[i]);
+	recount(f.demand);
+	demand_free(f.demand);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1309,6 +1585,8 @@ int main(void)
 		cmocka_unit_test(without_ttls_nothing_is_kept_but_waiters_come_back),
 		cmocka_unit_test(times_may_be_endless),
 		cmocka_unit_test(peeking_starts_nothing),
+		cmocka_unit_test(looking_tells_what_is_noted),
+		cmocka_unit_test(looking_foretells_what_is_said),
 		cmocka_unit_test(what_was_put_at_once_does_not_end_at_once),
 		cmocka_unit_test(notfound_is_said_only_while_the_directory_said_so),
 		cmocka_unit_test(a_restart_changes_no_answer),
@@ -1334,6 +1612,12 @@ int main(void)
 		cmocka_unit_test(a_value_that_does_not_fit_still_ends_the_old_one),
 		cmocka_unit_test(a_cache_beyond_all_memory_is_refused),
 		cmocka_unit_test(threads_share_one_flight_per_key_and_lose_no_waiter),
+		cmocka_unit_test(what_is_forgotten_is_asked_again),
+		cmocka_unit_test(what_is_forgotten_stands_in_for_nothing),
+		cmocka_unit_test(what_is_under_way_comes_home_but_is_not_kept),
+		cmocka_unit_test(everything_is_forgotten_at_once),
+		cmocka_unit_test(no_image_brings_back_what_was_forgotten),
+		cmocka_unit_test(no_waiter_is_lost_while_somebody_forgets),
 	};
 
 	hash_init();

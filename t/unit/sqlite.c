@@ -1,6 +1,7 @@
 /* The sqlite driver, as a process: what the server would say to it, and what it answers. */
 #define main driver_process
 #include "driver/driver.c"
+#include "driver/facts.c"
 #include "driver/sqlite.c"
 #include "driver/until.c"
 #undef main
