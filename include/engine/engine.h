@@ -13,6 +13,7 @@ struct engine {
 	struct persist *persist;
 	struct exports *exports;
 	struct refresh *refresh;
+	_Atomic bool is_closing;	/* see engine_close() */
 };
 
 /*
@@ -34,6 +35,12 @@ void engine_adopt(struct engine *e, struct settings *settings);
  * to `ret_missing`, separated by blanks. Control thread.
  */
 bool engine_is_ready(struct engine *e, uint64_t since, struct buf *ret_missing);
+
+/*
+ * Questions of administrators (question.h, explain.h) end at once from now on, so that nobody waits
+ * for those who wait for them. Any thread.
+ */
+void engine_close(struct engine *e);
 
 /* End all scans and driver processes, and send home everybody who waits. Control thread. */
 void engine_stop(struct engine *e);

@@ -10,6 +10,7 @@ struct tally {
 	unsigned step;			/* FOUND: the place of the candidate key, from 0 */
 	bool is_stale;			/* FOUND or NOTFOUND by a copy past its time */
 	enum origin origin;		/* NOTFOUND: the farthest of all that were asked */
+	unsigned table;			/* not NOTFOUND: whose word it is */
 };
 
 /*
@@ -73,6 +74,23 @@ struct ask *lookup_run(struct lookup *l, struct registry *r, struct text map, st
  */
 struct ask *lookup_expire(struct lookup *l, struct registry *r, const struct ask *late,
 			  uint64_t now, struct answer *ret, struct map **ret_map);
+
+/* The answer for a candidate that was found: what search_result() makes of it, in `out`. */
+struct answer lookup_result(const struct search *search, struct answer found, struct buf *out);
+
+/* "MAP: why", as clients are told of a TEMP; in `out`. */
+struct answer lookup_refusal(struct text map, struct answer temp, struct buf *out);
+
+/* How domain maps are asked; on the stack of whoever makes a domain_oracle. */
+struct oracle {
+	struct registry *registry;
+	unsigned depth;
+	const struct search_rules *rules;	/* of the map that asks */
+};
+
+/* For table_get() and its like, in a callback of a loop. `o` is filled in, and lives as long as that. */
+struct domain_oracle lookup_oracle(struct oracle *o, struct registry *r,
+				   const struct search_rules *rules, struct text request);
 
 void lookup_done(struct lookup *l);
 void ask_free(struct ask *a);	/* NULL is fine */

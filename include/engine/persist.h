@@ -33,6 +33,12 @@ void persist_adopt(struct persist *p, const struct registry *r, uint64_t interva
 /* A table has a new mirror: it is to be written. Refresh thread. */
 void persist_changed(struct persist *p, const struct table *t);
 
+/*
+ * Something was forgotten on purpose: the file is not to bring it back, so it is written soon, that of
+ * a table without mirror at once. Control thread.
+ */
+void persist_forgotten(struct persist *p, const struct table *t);
+
 /* Begin to write no further file: the server stops. Control thread. */
 void persist_stop(struct persist *p);
 

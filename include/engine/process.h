@@ -28,6 +28,7 @@ struct process_events {
 	void (*on_info)(void *user, struct text name, struct text value);	/* about the directory */
 	void (*on_end)(void *user, enum frame_verb end, struct text why);	/* DONE, TEMP or DOWN */
 	void (*on_dead)(void *user, const char *why);
+	void (*on_query)(void *user, struct text query);	/* only of process_explain(); or NULL */
 };
 
 /* What a process is told about a table before the table's first use. */
@@ -47,9 +48,11 @@ struct process *process_start(uv_loop_t *loop, const struct source_settings *set
 
 /*
  * Ask something; only when it has said hello and has nothing else to do. One that died
- * before its on_dead() was heard takes the question along.
+ * before its on_dead() was heard takes the question along. To explain is to look up, and to
+ * tell the queries that it takes.
  */
 void process_lookup(struct process *p, const struct process_table *table, struct text key);
+void process_explain(struct process *p, const struct process_table *table, struct text key);
 void process_scan(struct process *p, const struct process_table *table);
 void process_changed(struct process *p, const struct process_table *table);
 void process_ping(struct process *p);

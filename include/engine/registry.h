@@ -56,6 +56,10 @@ struct registry *registry_new(struct settings *settings, struct registry *old,
 /* Drop its references. Control thread, when nobody sees it any more; void* for loops_retire(). */
 void registry_free(void *registry);
 
+/* Hold on to a map beyond its registry. Control thread. */
+struct map *map_ref(struct map *m);
+void map_unref(struct map *m);		/* NULL is fine */
+
 /* The map of that name, or NULL. Any thread. */
 struct map *registry_find(const struct registry *r, struct text name);
 

@@ -65,6 +65,9 @@ bool scan_sample(struct scan *s, uint64_t random, struct text *ret_key);
 void scan_live(struct scan *s, struct text value);
 void scan_compare(struct scan *s);
 
+/* Are these the same joined values? Directories need not keep to one order; of long lists the length will do. */
+bool scan_is_same(struct text a, struct text b);
+
 /*
  * May a scan's mirror replace the old one? DESIGN 6, reliability.md 3. `fault` of what is
  * judged is ignored. Faults of size come last: they are the ones that can be accepted without

@@ -91,9 +91,12 @@ struct map_settings {
 	char *fingerprint;		/* of the map and all its tables */
 };
 
+/* Who connects: clients with lookups, or administrators, see daemon/http.h, which has its own limits. */
+enum listener_kind { LISTENER_TABLES, LISTENER_HTTP, LISTENER_CONTROL };
+
 struct listener_settings {
-	const struct protocol *protocol;	/* NULL with is_http */
-	bool is_http;			/* for administrators: daemon/http.h, which has its own limits */
+	enum listener_kind kind;
+	const struct protocol *protocol;	/* of LISTENER_TABLES, else NULL */
 	char *address;			/* as configured: "unix:/path", "inet:127.0.0.1:8999" */
 	char *map;			/* the one map of a tcp_table listener, else NULL */
 	char *owner, *group;		/* of a unix socket; NULL: the server's */

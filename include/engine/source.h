@@ -12,13 +12,14 @@ struct table;
 
 /*
  * One lookup on its way to a directory. Made on an answer loop, posted to the
- * control loop, freed by the source.
+ * control loop, freed by the source; but see struct probe.
  */
 struct job {
 	struct message message;
 	struct job *next;
 	struct table *table;	/* a reference from source_submit() on */
 	struct buf key;
+	struct probe *probe;	/* which it is part of; NULL: a request waits for it */
 	bool is_retried;	/* its first process died */
 	uint64_t expires;	/* nobody waits for it after this, msec of clock_msec() */
 };
@@ -36,22 +37,38 @@ const struct source_settings *source_settings(const struct source *s);
  */
 void source_post(struct loop *control, struct table *table, struct text key, uint64_t expires);
 
+/* Put a job into the queue of its table's source. Control thread. */
+void source_submit(struct job *job);
+
 /*
- * A lookup for people, past the table's cache, which learns nothing from it. From a control thread's
- * callback; on_end(probe) comes on the control thread, perhaps before this returns, and the probe
- * is the caller's again. It keeps the table alive meanwhile.
+ * A lookup for people, past the table's cache, which learns nothing from it. It waits in the same
+ * queue, is answered by the same processes within the same limits, and counted like the others.
  */
 struct probe {
-	struct job job;			/* key and expires are set by the caller, all else by source_probe() */
+	struct job job;			/* key and expires are the caller's to set, the rest is not */
 	void (*on_end)(struct probe *p);
 	void *user;
 	enum verdict verdict;		/* what came of it, as all that follows */
 	enum temp_reason reason;
-	struct buf text;		/* value, or reason */
+	struct buf text;		/* value, or what clients would be told */
+	struct buf why;			/* the driver's own words for that, escaped; or empty */
 	struct buf queries;		/* what the driver sent to the directory, each with a NUL behind it */
+	bool is_cut;			/* there were too many to keep */
 	uint64_t took;			/* usec in the process; 0: it did not come to that */
 };
+
+/*
+ * Begin. From a control thread's callback; on_end(probe) comes on the control thread, perhaps before
+ * this returns, and the probe is the caller's again, to be used once more or freed after probe_done().
+ * It holds the table meanwhile. source.c, probe.c.
+ */
 void source_probe(struct table *table, struct probe *p);
+void probe_done(struct probe *p);
+
+/* For the source: a driver is asked, from the start; it tells a query; it is over. */
+void probe_restart(struct probe *p);
+void probe_query(struct probe *p, struct text query);
+void probe_end(struct probe *p, struct answer answer);
 
 /* End its processes and fail what is queued, whoever still holds it: the server stops. */
 void source_stop(struct source *s);
@@ -83,6 +100,7 @@ struct source_stats {
 	uint64_t cert_not_after;	/* Unix seconds; 0: unknown, or no TLS */
 	struct histogram took;		/* lookups, from a process's getting one to its answer */
 	uint64_t failed_at;		/* the last time, clock_wall_msec(); 0: never */
+	uint64_t failing_since;		/* the first failure in a row, likewise; 0: it does not fail */
 	char why[200];			/* escaped */
 };
 struct source_stats source_stats(struct source *s);

@@ -68,8 +68,13 @@ void table_unref(struct table *t);		/* NULL is fine */
  * is not found, whatever the directory holds; postfix-tables.md 3, 6.
  */
 bool table_asks(const struct table_settings *s, struct text key);
+const char *table_why_not(const struct table_settings *s, struct text key);	/* NULL: it asks */
+
+/* Can the table's mirror know this key at all? If not, it is as if there were none. */
+bool table_is_mirrored(const struct table_settings *s, struct text key);
 
 enum table_state table_state(const struct table *t, uint64_t now);
+enum table_state table_state_of(const struct table_settings *s, const struct mirror *m, uint64_t now);
 const char *table_state_name(enum table_state state);
 
 /* What is known of scans that were rejected; `times` 0: none since the last good one. Any thread. */
@@ -135,6 +140,13 @@ struct table_reply table_get(struct table *t, struct text key, uint64_t now,
 			     const struct domain_oracle *oracle, struct waiter *waiter,
 			     struct buf *value);
 
+/*
+ * What table_get() would say, for people: nothing changes. `is_parked` means that the directory
+ * would be asked, and nobody is parked. Any loop.
+ */
+struct table_reply table_foretell(struct table *t, struct text key, uint64_t now,
+				  const struct domain_oracle *oracle, struct buf *value);
+
 /* Only what the table knows without asking: FOUND, NOTFOUND or TEMP. */
 enum verdict table_peek(struct table *t, struct text key, uint64_t now,
 			const struct domain_oracle *oracle);
@@ -148,6 +160,14 @@ enum verdict table_peek(struct table *t, struct text key, uint64_t now,
 struct table_reply table_settle(struct table *t, struct text key, uint64_t now,
 				const struct domain_oracle *oracle, struct text stale,
 				struct answer temp, struct buf *value);
+
+/*
+ * What a parked request gets when the directory has `said` something: that, or as
+ * table_settle() for a TEMP.
+ */
+struct table_reply table_delivered(struct table *t, struct text key, uint64_t now,
+				   const struct domain_oracle *oracle, struct text stale,
+				   struct answer said, struct buf *value);
 
 /*
  * Formats what a source brought for one key, as Postfix does: each value through

@@ -53,10 +53,16 @@ bool engine_is_ready(struct engine *e, uint64_t since, struct buf *ret_missing)
 	return ret_missing->n == before;
 }
 
+void engine_close(struct engine *e)
+{
+	atomic_store_explicit(&e->is_closing, true, memory_order_relaxed);
+}
+
 void engine_stop(struct engine *e)
 {
 	struct registry *r = engine_registry(e);
 
+	engine_close(e);
 	persist_stop(e->persist);
 	exports_stop(e->exports);
 	refresh_adopt(e->refresh, NULL);

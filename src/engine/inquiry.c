@@ -1,9 +1,9 @@
 #include "engine/inquiry.h"
 
 #include "base/must.h"
+#include "base/wait.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 /* Shared by the two sides; whoever comes last frees it. */
 struct inquiry {
@@ -28,14 +28,10 @@ static struct inquiry *inquiry_new(void (*ask)(struct inquiry *, void *), void *
 				   void (*drop)(void *))
 {
 	struct inquiry *q = must_calloc(1, sizeof *q);
-	pthread_condattr_t attributes;
 
 	*q = (struct inquiry){ .message.run = on_message, .ask = ask, .drop = drop, .ctx = ctx };
 	pthread_mutex_init(&q->lock, NULL);
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&q->ended, &attributes);
-	pthread_condattr_destroy(&attributes);
+	wait_init(&q->ended);
 	return q;
 }
 
@@ -46,25 +42,11 @@ static void inquiry_free(struct inquiry *q)
 	free(q);
 }
 
-static struct timespec in_msec(uint64_t msec)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_sec += (time_t)(msec / 1000);
-	t.tv_nsec += (long)(msec % 1000) * 1000000;
-	if (t.tv_nsec >= 1000000000) {
-		t.tv_nsec -= 1000000000;
-		t.tv_sec++;
-	}
-	return t;
-}
-
 bool inquiry_run(struct loop *loop, void (*ask)(struct inquiry *q, void *ctx), void *ctx,
 		 void (*drop)(void *ctx), uint64_t msec)
 {
 	struct inquiry *q = inquiry_new(ask, ctx, drop);
-	const struct timespec end = in_msec(msec);
+	const struct timespec end = wait_until(msec);
 
 	loop_post(loop, &q->message);
 	pthread_mutex_lock(&q->lock);

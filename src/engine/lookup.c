@@ -52,13 +52,6 @@ void ask_wake(struct waiter *waiters, struct answer answer)
 	}
 }
 
-/* Domain maps, asked on the same loop while a request is being answered. */
-struct oracle {
-	struct registry *registry;
-	unsigned depth;
-	const struct search_rules *rules;	/* of the map that asks */
-};
-
 static enum membership ask_domain_map(void *ctx, const char *name, struct text domain, uint64_t now)
 {
 	const struct oracle *outer = ctx;
@@ -86,6 +79,13 @@ static enum membership ask_domain_map(void *ctx, const char *name, struct text d
 	return says;
 }
 
+struct domain_oracle lookup_oracle(struct oracle *o, struct registry *r,
+				   const struct search_rules *rules, struct text request)
+{
+	*o = (struct oracle){ r, 0, rules };
+	return (struct domain_oracle){ ask_domain_map, o, request };
+}
+
 /* Where a walk is, and what it needs. */
 struct walk {
 	struct lookup *l;
@@ -98,13 +98,13 @@ struct walk {
 	struct tally tally;		/* of the tables that said not found */
 };
 
-static struct answer with_map_name(struct lookup *l, struct text map, struct answer answer)
+struct answer lookup_refusal(struct text map, struct answer answer, struct buf *out)
 {
-	buf_clear(&l->reason);
-	buf_escaped(&l->reason, map);
-	buf_str(&l->reason, ": ");
-	buf_text(&l->reason, answer.value);
-	return (struct answer){ answer.verdict, buf_view(&l->reason), answer.reason };
+	buf_clear(out);
+	buf_escaped(out, map);
+	buf_str(out, ": ");
+	buf_text(out, answer.value);
+	return (struct answer){ answer.verdict, buf_view(out), answer.reason };
 }
 
 static struct ask *park(struct walk *w, struct text request_map, struct text request_key,
@@ -130,28 +130,18 @@ static struct table_reply delivered(struct walk *w, struct table *t, struct text
 				    const struct domain_oracle *oracle)
 {
 	const struct ask *a = w->resumed;
-	const struct answer failed = { TEMP, buf_view(&a->text), a->reason };
-	struct table_reply r = { .origin = ORIGIN_DIRECTORY };
+	const struct answer said = { a->delivered, buf_view(&a->text), a->reason };
 
 	w->resumed = NULL;
-	switch (a->delivered) {
-	case FOUND:
-		r.answer = answer_found(buf_view(&a->text));
-		return r;
-	case NOTFOUND:
-		r.answer = answer_absent(PROOF_DIRECTORY);
-		return r;
-	default:
-		return table_settle(t, key, w->now, oracle, buf_view(&a->stale), failed,
-				    &w->l->value);
-	}
+	return table_delivered(t, key, w->now, oracle, buf_view(&a->stale), said, &w->l->value);
 }
 
 /* One table about one candidate. */
 static struct table_reply ask_table(struct walk *w, struct text key)
 {
-	struct oracle top = { w->registry, 0, &w->map->settings->rules };
-	const struct domain_oracle oracle = { ask_domain_map, &top, w->request };
+	struct oracle top;
+	const struct domain_oracle oracle = lookup_oracle(&top, w->registry,
+							  &w->map->settings->rules, w->request);
 	struct table *t = w->map->tables[w->table];
 	const struct ask *a = w->resumed;
 
@@ -171,12 +161,12 @@ static struct table_reply ask_table(struct walk *w, struct text key)
 	return r;
 }
 
-static struct answer rewritten(struct walk *w, struct answer found)
+struct answer lookup_result(const struct search *search, struct answer found, struct buf *out)
 {
-	buf_clear(&w->l->result);
-	if (!search_result(&w->l->search, found.value, &w->l->result))
+	buf_clear(out);
+	if (!search_result(search, found.value, out))
 		return answer_temp_for(REASON_UNUSABLE, "value is no address list");
-	return answer_found(buf_view(&w->l->result));
+	return answer_found(buf_view(out));
 }
 
 static void log_temp(struct walk *w, struct text key, struct text why)
@@ -208,11 +198,12 @@ static struct ask *walk_map(struct walk *w, struct text request_map, struct text
 					w->tally.origin = r.origin;
 				continue;
 			}
-			w->l->tally = (struct tally){ w->candidate, r.is_stale, r.origin };
-			*ret = r.answer.verdict == FOUND ? rewritten(w, r.answer) : r.answer;
+			w->l->tally = (struct tally){ w->candidate, r.is_stale, r.origin, w->table };
+			*ret = r.answer.verdict == FOUND ? lookup_result(search, r.answer, &w->l->result) :
+							  r.answer;
 			return NULL;
 		}
-	w->l->tally = (struct tally){ w->candidate, w->tally.is_stale, w->tally.origin };
+	w->l->tally = (struct tally){ w->candidate, w->tally.is_stale, w->tally.origin, 0 };
 	/* A walk that never came to where it had stopped has skipped tables, not asked them. */
 	*ret = w->resumed ? answer_temp("the walk lost its place") : answer_absent(PROOF_ALL_TABLES);
 	return NULL;
@@ -228,7 +219,8 @@ struct ask *lookup_run(struct lookup *l, struct registry *r, struct text map, st
 	w.map = *ret_map = registry_find(r, map);
 	if (!w.map) {
 		log_warn("unknown_map", "", F_TEXT("map", map));
-		*ret = with_map_name(l, map, answer_temp_for(REASON_UNKNOWN_MAP, "no such map here"));
+		*ret = lookup_refusal(map, answer_temp_for(REASON_UNKNOWN_MAP, "no such map here"),
+				      &l->reason);
 		return NULL;
 	}
 	if (resumed && resumed->serial == r->serial) {
@@ -251,7 +243,7 @@ struct ask *lookup_run(struct lookup *l, struct registry *r, struct text map, st
 	}
 	if (ret->verdict == TEMP) {
 		log_temp(&w, key, ret->value);
-		*ret = with_map_name(l, map, *ret);
+		*ret = lookup_refusal(map, *ret, &l->reason);
 	}
 	return NULL;
 }

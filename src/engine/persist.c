@@ -399,6 +399,35 @@ void persist_changed(struct persist *p, const struct table *t)
 	pump(p);
 }
 
+/* A table that was told to forget, on its way to the refresh loop. */
+struct forgotten {
+	struct message message;
+	struct persist *persist;
+	uint64_t table;			/* its id */
+};
+
+static void on_forgotten(struct message *message)
+{
+	struct forgotten *f = (struct forgotten *)message;
+
+	for (struct keep *k = f->persist->keeps; k; k = k->next)
+		if (k->table->id == f->table) {
+			k->is_changed = true;
+			if (k->table->settings->mode == TABLE_DEMAND)
+				k->due = 0;
+		}
+	pump(f->persist);
+	free(f);
+}
+
+void persist_forgotten(struct persist *p, const struct table *t)
+{
+	struct forgotten *f = must_calloc(1, sizeof *f);
+
+	*f = (struct forgotten){ { NULL, on_forgotten }, p, t->id };
+	loop_post(&p->loops->refresh, &f->message);
+}
+
 /* --- which tables ----------------------------------------------------------------------- */
 
 /* A table and what its file is called. */

@@ -29,6 +29,7 @@ struct process {
 	enum { STARTING, IDLE, ASKED } state;
 	uint64_t deadline;			/* of the start or the request */
 	uint64_t idle_limit, last_row;		/* scan: longest silence; 0: none */
+	bool is_explaining;			/* the request is for people: queries come, too */
 	uint64_t rows;				/* values of the request so far */
 	struct buf key;				/* whose values come */
 	uint64_t until;				/* when they end, Unix seconds; 0: never */
@@ -170,6 +171,12 @@ static void on_frame(struct process *p, const struct frame *f)
 		p->rows++;
 		p->events->on_row(p->user, &(struct row){ .key = buf_view(&p->key),
 							  .is_failure = true });
+		break;
+	case FRAME_QUERY:
+		if (p->is_explaining && p->events->on_query)
+			p->events->on_query(p->user, f->args[0]);
+		else
+			process_kill(p, "driver process speaks out of turn");
 		break;
 	case FRAME_INFO:
 		p->events->on_info(p->user, f->args[0], f->args[1]);
@@ -340,6 +347,7 @@ static void ask(struct process *p, enum frame_verb verb, const struct process_ta
 	buf_done(&id);
 
 	p->state = ASKED;
+	p->is_explaining = verb == FRAME_EXPLAIN;
 	p->rows = 0;
 	p->until = 0;
 	buf_clear(&p->key);
@@ -351,6 +359,11 @@ static void ask(struct process *p, enum frame_verb verb, const struct process_ta
 void process_lookup(struct process *p, const struct process_table *table, struct text key)
 {
 	ask(p, FRAME_LOOKUP, table, key, p->settings->timeout);
+}
+
+void process_explain(struct process *p, const struct process_table *table, struct text key)
+{
+	ask(p, FRAME_EXPLAIN, table, key, p->settings->timeout);
 }
 
 void process_scan(struct process *p, const struct process_table *table)

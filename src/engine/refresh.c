@@ -343,7 +343,7 @@ static void on_dead(void *user, const char *why)
 	pump(sc);
 }
 
-static const struct process_events events = { on_hello, on_row, on_info, on_end, on_dead };
+static const struct process_events events = { on_hello, on_row, on_info, on_end, on_dead, NULL };
 
 /* --- rounds ------------------------------------------------------------------------------------- */
 

@@ -8,7 +8,13 @@
 
 /* --- maps --------------------------------------------------------------------------------- */
 
-static void map_unref(struct map *m)
+struct map *map_ref(struct map *m)
+{
+	m->refs++;
+	return m;
+}
+
+void map_unref(struct map *m)
 {
 	if (!m || --m->refs > 0)
 		return;
@@ -157,8 +163,7 @@ struct registry *registry_new(struct settings *settings, struct registry *old, s
 		struct map *before = old ? registry_find(old, text_of(settings->maps[i]->name)) : NULL;
 
 		if (is_unchanged(r, before, settings->maps[i])) {
-			before->refs++;
-			r->maps[i] = before;
+			r->maps[i] = map_ref(before);
 		} else {
 			r->maps[i] = map_new(r, settings->maps[i], before);
 			settings->maps[i] = NULL;

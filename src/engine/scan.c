@@ -256,8 +256,7 @@ static bool holds(struct text list, struct text item)
 	return false;
 }
 
-/* The same values: directories need not keep to one order. Of long lists the length will do. */
-static bool is_same(struct text a, struct text b)
+bool scan_is_same(struct text a, struct text b)
 {
 	struct text rest = a, item;
 
@@ -280,7 +279,7 @@ void scan_compare(struct scan *s)
 	enum mirror_says says = table_read(&copied, &s->timed);
 
 	if (live.verdict == TEMP || says == MIRROR_BAD ||
-	    (live.verdict == FOUND && says == MIRROR_HIT && is_same(live.value, copied)) ||
+	    (live.verdict == FOUND && says == MIRROR_HIT && scan_is_same(live.value, copied)) ||
 	    (live.verdict == NOTFOUND && says == MIRROR_ABSENT))
 		return;
 	atomic_fetch_add_explicit(&t->n_differing, 1, memory_order_relaxed);

@@ -1,6 +1,7 @@
 #include "engine/source.h"
 
 #include "base/clock.h"
+#include "base/conceal.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/must.h"
@@ -11,6 +12,9 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+/* Of what a directory says, as much as is looked at for a key. */
+#define WHY_MAX 400
 
 /* One place in the pool. */
 struct slot {
@@ -40,6 +44,7 @@ struct source {
 	size_t n_queued;
 	uv_timer_t timer;	/* when resting is over */
 	unsigned failures;	/* of processes or the directory, in a row */
+	uint64_t failing_since;	/* the first of them, clock_wall_msec() */
 	uint64_t rest_until;
 	uint64_t random;
 	uint64_t n_lookups, n_failures, n_restarts;
@@ -62,7 +67,11 @@ static void job_end(struct source *s, struct job *job, struct answer answer)
 
 	if (answer.verdict == TEMP)
 		s->n_failures++;
-	else
+	if (job->probe) {
+		probe_end(job->probe, answer);
+		return;
+	}
+	if (answer.verdict != TEMP)
 		atomic_fetch_add_explicit(&t->n_learnt, 1, memory_order_relaxed);
 	ask_wake(demand_put(t->demand, buf_view(&job->key), answer, clock_msec()), answer);
 	buf_done(&job->key);
@@ -155,7 +164,8 @@ static void note_failure(struct source *s, struct text why)
 {
 	uint64_t rest;
 
-	s->failures++;
+	if (s->failures++ == 0)
+		s->failing_since = clock_wall_msec();
 	keep_reason(s, why);
 	rest = rest_msec(s);
 	s->rest_until = clock_msec() + rest;
@@ -218,41 +228,66 @@ static void on_info(void *user, struct text name, struct text value)
 	source_learn(slot->source, name, value);
 }
 
+static void on_query(void *user, struct text query)
+{
+	struct slot *slot = user;
+
+	if (slot->job && slot->job->probe)
+		probe_query(slot->job->probe, query);
+}
+
+/* What the directory says of a lookup, for those who may not see keys; `job` may be NULL. */
+static void conceal_job(const struct job *job, struct text why, struct buf *out)
+{
+	if (why.n > WHY_MAX)
+		why.n = WHY_MAX;
+	conceal(out, why, job ? buf_view(&job->key) : TEXT(""));
+}
+
 static void end_job(struct slot *slot, enum frame_verb end, struct text why)
 {
 	struct source *s = slot->source;
 	struct job *job = slot->job;
+	uint64_t took = clock_usec() - slot->began;
+	struct buf concealed = { 0 };
 
 	slot->job = NULL;
-	histogram_add(&s->took, &lookup_bounds, clock_usec() - slot->began);
+	histogram_add(&s->took, &lookup_bounds, took);
+	if (job->probe)
+		job->probe->took = took;
 	if (end == FRAME_DONE) {
 		job_end(s, job, values_answer(&slot->values));
 		return;
 	}
 
-	struct buf reason = { 0 };
-	buf_escaped(&reason, why);
+	if (job->probe)
+		buf_escaped(&job->probe->why, why);
+	conceal_job(job, why, &concealed);
 	log_warn("lookup_refused", job->table->map, F_STR("map", job->table->map),
-		 F_STR("source", s->settings->name), F_TEXT("why", why));
+		 F_STR("source", s->settings->name), F_KEY("key", buf_view(&job->key)),
+		 F_TEXT("why", buf_view(&concealed)));
+	buf_done(&concealed);
 	if (end == FRAME_DOWN)
 		job_fail(s, job, REASON_DOWN, "directory is down");
 	else
 		job_fail(s, job, REASON_FAILED, "lookup failed");
-	buf_done(&reason);
 }
 
 static void on_end(void *user, enum frame_verb end, struct text why)
 {
 	struct slot *slot = user;
 	struct source *s = slot->source;
+	struct buf concealed = { 0 };
 
 	bool is_proof = slot->state == SLOT_BUSY || slot->is_recovering;
 
 	slot->state = end == FRAME_DOWN ? SLOT_RESTING : SLOT_IDLE;
+	conceal_job(slot->job, why, &concealed);
 	if (end == FRAME_DOWN)
-		note_failure(s, why);
+		note_failure(s, buf_view(&concealed));
 	else if (is_proof)	/* that a new process answers a ping does not clear its forerunner's crash */
 		note_success(s);
+	buf_done(&concealed);
 	if (slot->job)
 		end_job(slot, end, why);
 	pump(s);
@@ -268,6 +303,10 @@ static void on_dead(void *user, const char *why)
 	slot->state = SLOT_EMPTY;
 	slot->job = NULL;
 	s->n_restarts++;
+	if (job && job->probe) {
+		job->probe->took = clock_usec() - slot->began;
+		buf_str(&job->probe->why, why);
+	}
 	note_failure(s, text_of(why));
 	if (job && !job->is_retried && clock_msec() < job->expires) {
 		job->is_retried = true;
@@ -278,7 +317,7 @@ static void on_dead(void *user, const char *why)
 	pump(s);
 }
 
-static const struct process_events events = { on_hello, on_row, on_info, on_end, on_dead };
+static const struct process_events events = { on_hello, on_row, on_info, on_end, on_dead, on_query };
 
 /* --- the pool ----------------------------------------------------------------------------- */
 
@@ -303,6 +342,12 @@ static struct slot *find_slot(struct source *s, int state)
 	return NULL;
 }
 
+/* Is some process about to say whether the directory is there? */
+static bool is_trying(struct source *s)
+{
+	return find_slot(s, SLOT_STARTING) || find_slot(s, SLOT_PROBING);
+}
+
 static void dispatch(struct slot *slot, struct job *job)
 {
 	struct process_table table = table_for_process(job->table);
@@ -312,7 +357,12 @@ static void dispatch(struct slot *slot, struct job *job)
 	slot->state = SLOT_BUSY;
 	slot->job = job;
 	values_clear(&slot->values);
-	process_lookup(slot->process, &table, buf_view(&job->key));
+	if (job->probe) {
+		probe_restart(job->probe);
+		process_explain(slot->process, &table, buf_view(&job->key));
+	} else {
+		process_lookup(slot->process, &table, buf_view(&job->key));
+	}
 }
 
 /* Give waiting jobs to idle processes; have as many processes as the queue is worth. */
@@ -332,18 +382,17 @@ static void pump(struct source *s)
 
 	if (now < s->rest_until)
 		return;
-	while ((slot = find_slot(s, SLOT_RESTING)))
-		probe(slot);
 	/* While something is wrong, one process at a time finds out whether it still is. */
-	size_t starting = find_slot(s, SLOT_STARTING) || find_slot(s, SLOT_PROBING) ? 1 : 0;
+	while (!(s->failures && is_trying(s)) && (slot = find_slot(s, SLOT_RESTING)))
+		probe(slot);
+	size_t starting = is_trying(s) ? 1 : 0;
 	bool is_wanted = s->failures ? !starting && !find_slot(s, SLOT_IDLE) : s->n_queued > starting;
 	if (is_wanted && (slot = find_slot(s, SLOT_EMPTY)))
 		start(slot);
 }
 
-static void submit(struct message *message)
+void source_submit(struct job *job)
 {
-	struct job *job = (struct job *)message;
 	struct source *s = table_ref(job->table)->source;
 
 	if (s->is_stopped) {
@@ -365,11 +414,16 @@ static void submit(struct message *message)
 	pump(s);
 }
 
+static void on_posted(struct message *message)
+{
+	source_submit((struct job *)message);
+}
+
 void source_post(struct loop *control, struct table *table, struct text key, uint64_t expires)
 {
 	struct job *job = must_calloc(1, sizeof *job);
 
-	*job = (struct job){ .message.run = submit, .table = table, .expires = expires };
+	*job = (struct job){ .message.run = on_posted, .table = table, .expires = expires };
 	buf_text(&job->key, key);
 	loop_post(control, &job->message);
 }
@@ -478,6 +532,7 @@ struct source_stats source_stats(struct source *s)
 					      &s->heard, memory_order_relaxed),
 		.took = s->took,
 		.name = s->settings->name,
+		.failing_since = s->failures ? s->failing_since : 0,
 		.queued = s->n_queued,
 		.lookups = s->n_lookups,
 		.failures = s->n_failures,

@@ -123,8 +123,12 @@ static void what_is_wrong_with_listeners_and_sources_is_said(void **state)
 		  "s.conf:2: address is missing: \"unix:/path\", "
 		  "\"inet:127.0.0.1:8999\", \"inet:[::1]:8999\" or \"systemd:NAME\"\n" },
 		{ LISTENER("protocol = \"https\"; address = \"inet:[::1]:1\";"),
-		  "s.conf:2: unknown protocol \"https\": \"socketmap\", \"tcp_table\" or "
-		  "\"http\"\n" },
+		  "s.conf:2: unknown protocol \"https\"; did you mean \"http\"?: "
+		  "\"socketmap\", \"tcp_table\", \"http\" or \"control\"\n" },
+		{ LISTENER("protocol = \"control\"; address = \"inet:[::1]:1\"; max_unread = \"1M\";"),
+		  "s.conf:2: max_unread is for socketmap and tcp_table\n"
+		  "s.conf:2: address: control wants \"unix:/path\" or \"systemd:NAME\", as only "
+		  "there it is known who asks\n" },
 		{ LISTENER("protocol = \"http\"; address = \"inet:[::1]:1\"; map = \"m\"; "
 		  "idle_timeout = \"1s\";"),
 		  "s.conf:2: map is for socketmap and tcp_table\n"
@@ -458,8 +462,8 @@ static void every_error_of_every_file_is_said_at_once(void **state)
 	assert_null(load(&why, &notes));
 	assert_string_equal(buf_cstr(&why),
 			    "s.conf:1: unknown setting \"a\"\n"
-			    "s.conf:2: protocol is missing: \"socketmap\", \"tcp_table\" "
-			    "or \"http\"\n"
+			    "s.conf:2: protocol is missing: \"socketmap\", \"tcp_table\", "
+			    "\"http\" or \"control\"\n"
 			    "s.conf:2: address is missing: \"unix:/path\", "
 			    "\"inet:127.0.0.1:8999\", "
 			    "\"inet:[::1]:8999\" or \"systemd:NAME\"\n"

@@ -47,7 +47,36 @@ static void heard_post(struct loop *control, struct table *table, struct text ke
 #define answer_absent heard_absent
 #define source_post heard_post
 #include "engine/table.c"
+#include "engine/table_answer.c"
+#include "engine/table_values.c"
+
+/* Whatever is asked, what table_foretell() tells people beforehand must be what comes. */
+static struct table_reply foretold_get(struct table *t, struct text key, uint64_t now,
+				       const struct domain_oracle *oracle, struct waiter *waiter,
+				       struct buf *value)
+{
+	size_t n_before = n_proofs, n_entries = demand_entries(t->demand);
+	struct buf scratch = { 0 };
+	struct table_reply told = table_foretell(t, key, now, oracle, &scratch);
+
+	n_proofs = n_before;
+	assert_int_equal(demand_entries(t->demand), n_entries);
+
+	struct table_reply got = table_get(t, key, now, oracle, waiter, value);
+	assert_int_equal(told.is_parked, got.is_parked);
+	assert_int_equal(told.has_stale, got.has_stale);
+	assert_int_equal(told.is_stale, got.is_stale);
+	assert_int_equal(told.origin, got.origin);
+	assert_int_equal(told.answer.verdict, got.answer.verdict);
+	assert_int_equal(told.answer.reason, got.answer.reason);
+	assert_true(text_eq(told.answer.value, got.answer.value));
+	buf_done(&scratch);
+	return got;
+}
+
+#define table_get foretold_get
 #include "engine/lookup.c"
+#undef table_get
 #undef answer_absent
 #undef source_post
 
@@ -71,7 +100,7 @@ static const uint64_t age_msec[AGES] = {
 	[AT_STALE_MAX] = STALE_MAX, [PAST_STALE_MAX] = STALE_MAX + 1,
 };
 
-enum origin { SCANNED, RESTORED, ORIGINS };	/* by a scan, or of a snapshot */
+enum making { SCANNED, RESTORED, ORIGINS };	/* by a scan, or of a snapshot */
 enum mode { DEMAND, MIRROR, MIRROR_PLAIN, MODES };	/* MIRROR_PLAIN: of plain keys only */
 
 enum key {
@@ -117,7 +146,7 @@ enum refresh {
 struct situation {
 	enum mode mode;
 	enum age age;
-	enum origin origin;
+	enum making making;
 	enum on_miss on_miss;
 	enum stale_miss stale_miss;
 	enum key key;
@@ -473,7 +502,7 @@ static const struct mirror_limits limits = { .max_entries = 99,
 					     .max_value = 99 };
 
 /* The mirror of the situation: hit@ours.test and a bad key. */
-static struct mirror *make_mirror(enum origin origin, uint64_t born)
+static struct mirror *make_mirror(enum making making, uint64_t born)
 {
 	struct mirror_builder *b = mirror_builder_new(&limits);
 	struct buf ended = { 0 };
@@ -487,7 +516,7 @@ static struct mirror *make_mirror(enum origin origin, uint64_t born)
 	assert_true(mirror_add(b, text_of(keys[PARTLY_ENDED]), TEXT("mirror")));
 	buf_done(&ended);
 	struct mirror *m = mirror_seal(b, born);
-	if (origin == SCANNED)
+	if (making == SCANNED)
 		return m;
 
 	struct mirror *copy =
@@ -498,13 +527,13 @@ static struct mirror *make_mirror(enum origin origin, uint64_t born)
 }
 
 /* Made once for each of the few there are. */
-static struct mirror *new_mirror(enum origin origin, enum age age)
+static struct mirror *new_mirror(enum making making, enum age age)
 {
 	static struct mirror *made[ORIGINS][AGES];
 
-	if (!made[origin][age])
-		made[origin][age] = make_mirror(origin, start - age_msec[age]);
-	return mirror_ref(made[origin][age]);
+	if (!made[making][age])
+		made[making][age] = make_mirror(making, start - age_msec[age]);
+	return mirror_ref(made[making][age]);
 }
 
 static struct mirror *domain_mirror(const char *domain, uint64_t born)
@@ -622,8 +651,8 @@ static void refresh_again(struct table *t, enum refresh how, enum key key)
 
 static void describe(const struct situation *s, char *out, size_t n)
 {
-	snprintf(out, n, "mode %d age %d origin %d on_miss %d stale_miss %d key %d domain %d "
-		 "cache %d directory %d refresh %d", s->mode, s->age, s->origin, s->on_miss,
+	snprintf(out, n, "mode %d age %d making %d on_miss %d stale_miss %d key %d domain %d "
+		 "cache %d directory %d refresh %d", s->mode, s->age, s->making, s->on_miss,
 		 s->stale_miss, s->key, s->domain, s->cache, s->directory, s->refresh);
 }
 
@@ -662,7 +691,7 @@ static void prepare(const struct situation *s, struct table *t)
 	t->settings->asks_odd_keys = s->mode == MIRROR_PLAIN;
 	t->settings->on_miss = s->on_miss;
 	t->settings->stale_miss = s->stale_miss;
-	set_mirror(t, s->age == NO_MIRROR ? NULL : new_mirror(s->origin, s->age));
+	set_mirror(t, s->age == NO_MIRROR ? NULL : new_mirror(s->making, s->age));
 	fill_cache(t, s->cache, text_of(keys[s->key]));
 	n_proofs = n_questions = n_home = 0;
 }
@@ -812,7 +841,7 @@ static void a_mirror_follows_the_page_in_every_case(void **state)
 	do {
 		set_domain(at[0]);
 		play_all((struct situation){
-			.mode = at[1] ? MIRROR_PLAIN : MIRROR, .age = at[2], .origin = at[3],
+			.mode = at[1] ? MIRROR_PLAIN : MIRROR, .age = at[2], .making = at[3],
 			.on_miss = at[4], .stale_miss = at[5], .key = at[6], .domain = at[0],
 			.cache = at[7],
 		});
@@ -936,7 +965,7 @@ static void only_an_accepted_refresh_makes_a_table_fresh(void **state)
 		const struct situation s = {
 			.mode = MIRROR,
 			.age = at[0],
-			.origin = at[1],
+			.making = at[1],
 			.on_miss = ON_MISS_NOTFOUND,
 			.stale_miss = STALE_MISS_TEMP,
 			.key = at[3],
