@@ -15,7 +15,7 @@
 /* Which kind of socket a request came by, as bits. */
 enum http_door {
 	HTTP_PUBLIC = 1,	/* a listener with protocol = "http": answers, changes nothing */
-	HTTP_CONTROL = 2,	/* control_socket: root and the service's group */
+	HTTP_CONTROL = 2,	/* protocol = "control": for those whom peer.h lets in */
 };
 
 struct admin;
@@ -26,6 +26,7 @@ struct http_request {
 	struct admin *admin;	/* what handlers may ask of the server: admin.h */
 	struct http *http;
 	enum http_door door;
+	int fd;			/* of the connection: peer.h */
 	struct text path;	/* "/v1/maps/transport_maps" */
 	struct text rest;	/* of the path, behind a route that ends in '/'; else empty */
 	struct http_argument {
@@ -59,7 +60,7 @@ struct http_stream {
 struct http_reply {
 	unsigned status;
 	const char *type;		/* a literal */
-	const char *policy;		/* Content-Security-Policy, a literal; NULL: nothing is allowed */
+	const char *policy;		/* Content-Security-Policy, static; NULL: nothing is allowed */
 	struct buf body;		/* freed by the caller */
 	struct http_stream stream;	/* `more` not NULL: instead of the body */
 };
@@ -78,11 +79,12 @@ extern const struct http_route http_routes[];
 /* Limits of one socket. Nothing here is big: reliability.md 5. */
 struct http_limits {
 	unsigned connections, per_address;
-	unsigned idle_timeout;		/* seconds */
+	unsigned idle_timeout;		/* seconds without a byte */
+	unsigned stream_timeout;	/* the same from the first stream on; 0: there are none */
 	/* May who is connected to `fd` ask? NULL: everybody may. Else 403. */
 	bool (*may)(struct admin *admin, int fd);
 };
-extern const struct http_limits http_public_limits;
+extern const struct http_limits http_public_limits, http_control_limits;
 
 /*
  * Serve a listening socket, of which a duplicate is taken. NULL, with a reason, when that fails.

@@ -15,10 +15,8 @@ void metrics_reply(const struct http_request *request, struct http_reply *reply)
 /* The same without HTTP; `admin` for what is not in the report. */
 void metrics_print(const struct report *r, const struct admin *a, struct buf *out);
 
-/* The standard process_* metrics of this process. */
+/* Those of maps; the standard process_* metrics of this process. Parts of it. */
+void metrics_maps(struct buf *out, const struct report *r);
 void metrics_process(struct buf *out);
-
-/* "# HELP" and "# TYPE" of a family, without the prefix for our own. */
-void metrics_family(struct buf *out, const char *name, const char *type, const char *help);
 
 #endif

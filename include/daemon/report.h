@@ -23,6 +23,14 @@ struct report_table {
 	struct table_scans scans;
 };
 
+/* The file of a map with `export`; path NULL: it has none. As struct export_status. */
+struct report_export {
+	char *path;
+	bool has_failed;		/* to be written, the last time */
+	uint64_t current_at;		/* wall; 0: never yet */
+	size_t entries, bad;		/* 0: not counted by this process */
+};
+
 struct report_map {
 	char *name;
 	enum search_kind search;
@@ -31,6 +39,7 @@ struct report_map {
 	bool is_ready;			/* each of its mirrors may answer */
 	uint64_t born;			/* of the oldest mirror; 0: there is none, or one is missing */
 	struct counters counts;		/* of all loops together */
+	struct report_export export;
 	struct report_table *tables;
 	size_t n_tables;
 };
@@ -42,6 +51,8 @@ struct report_source {
 
 struct report_listener {
 	char *protocol, *address;
+	char *map;			/* of a tcp_table; else NULL */
+	char **sockets;			/* where it really listens, as addresses; ends with a NULL */
 	bool is_http;			/* then nothing is counted */
 	uint64_t counts[LISTENER_COUNTS];
 };

@@ -138,6 +138,9 @@ static void on_ready(uv_poll_t *poll, int status, int events)
 
 static void serve_http(struct acceptor *a, struct listener *l)
 {
+	bool is_control = l->settings->kind == LISTENER_CONTROL;
+	const struct http_limits *limits = is_control ? &http_control_limits : &http_public_limits;
+	enum http_door door = is_control ? HTTP_CONTROL : HTTP_PUBLIC;
 	const char *address = l->settings->address;
 	struct buf why = { 0 };
 
@@ -146,7 +149,7 @@ static void serve_http(struct acceptor *a, struct listener *l)
 
 		if (g->http || g->fd < 0)
 			continue;
-		g->http = http_start(a->admin, HTTP_PUBLIC, g->fd, &http_public_limits, &why);
+		g->http = http_start(a->admin, door, g->fd, limits, &why);
 		if (g->http)
 			a->n_http++;
 		else
@@ -190,7 +193,7 @@ void acceptor_watch(struct acceptor *a)
 	bool is_holding = uv_is_active((uv_handle_t *)&a->hold);
 
 	for (size_t i = 0; i < a->n; i++) {
-		if (a->listeners[i]->settings->is_http) {
+		if (a->listeners[i]->settings->kind != LISTENER_TABLES) {
 			serve_http(a, a->listeners[i]);
 			continue;
 		}
@@ -228,7 +231,7 @@ static void close_listener(struct acceptor *a, struct listener *l)
 
 		if (g->http)
 			http_stop(g->http, &a->loops->control, on_http_gone, a);
-		else if (a->is_open && !l->is_inherited && !l->settings->is_http)
+		else if (a->is_open && !l->is_inherited && l->settings->kind == LISTENER_TABLES)
 			let_in(a, g, ACCEPT_LAST);
 		g->http = NULL;
 	}
@@ -240,7 +243,7 @@ void acceptor_close_tables(struct acceptor *a)
 	size_t n = 0;
 
 	for (size_t i = 0; i < a->n; i++)
-		if (a->listeners[i]->settings->is_http)
+		if (a->listeners[i]->settings->kind != LISTENER_TABLES)
 			a->listeners[n++] = a->listeners[i];
 		else
 			close_listener(a, a->listeners[i]);

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "engine/trace.h"
 
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -194,8 +195,23 @@ static void count_answer(struct client *c, struct map *map, struct answer answer
 		count_up(&n->hits[tally.step < COUNTED_STEPS ? tally.step : COUNTED_STEPS - 1], 1);
 }
 
-/* Of a request that came at `since`, usec. Returns the time. */
-static uint64_t respond(struct client *c, struct answer answer, struct map *map, uint64_t since)
+/* Tell those who watch, but nobody of secret maps. */
+static void tell(const struct client *c, const struct request *request, const struct map *map,
+		 struct answer answer, enum verdict sent, uint64_t usec)
+{
+	static const struct tally none;
+
+	if (map && map->settings->is_secret)
+		return;
+	if (sent != answer.verdict)
+		answer = (struct answer){ .verdict = sent, .value = TEXT("value too long") };
+	trace_tell(request->map, request->key, &answer, limits(c)->protocol->kind,
+		   map ? &c->answers->lookup.tally : &none, usec);
+}
+
+/* To a request that came at `since`, usec. Returns the time. */
+static uint64_t respond(struct client *c, const struct request *request, struct answer answer,
+			struct map *map, uint64_t since)
 {
 	enum verdict sent = limits(c)->protocol->reply(answer, &c->answers->out);
 	uint64_t now = clock_usec();
@@ -205,6 +221,8 @@ static uint64_t respond(struct client *c, struct answer answer, struct map *map,
 		count_answer(c, map, answer, sent, now - since);
 	else if (answer.reason == REASON_UNKNOWN_MAP)
 		count_up(&c->answers->n_unknown_map, 1);
+	if (trace_is_on())
+		tell(c, request, map, answer, sent, now - since);
 	if (sent != answer.verdict && map)
 		log_error("value_too_long", map->settings->name, F_STR("map", map->settings->name),
 			  F_NUM("bytes", answer.value.n));
@@ -222,14 +240,14 @@ static void wait_for(struct client *c, struct ask *ask)
 static uint64_t answer(struct client *c, const struct request *request, uint64_t now)
 {
 	struct answers *a = c->answers;
-	struct text name = limits(c)->map ? text_of(limits(c)->map) : request->map;
+	struct request r = { limits(c)->map ? text_of(limits(c)->map) : request->map, request->key };
 	struct answer found;
 	struct map *map;
-	struct ask *ask = lookup_run(&a->lookup, engine_registry(a->engine), name, request->key, NULL,
+	struct ask *ask = lookup_run(&a->lookup, engine_registry(a->engine), r.map, r.key, NULL,
 				     now / 1000, &found, &map);
 
 	if (!ask)
-		return respond(c, found, map, now);
+		return respond(c, &r, found, map, now);
 	c->asked = now;
 	wait_for(c, ask);
 	return now;
@@ -261,7 +279,8 @@ static size_t serve(struct client *c, struct text in, uint64_t now)
 		case MEANINGLESS:
 			at += used;
 			count_listener(c, LISTENER_REQUEST);
-			now = respond(c, answer_perm("bad request"), NULL, now);
+			request = (struct request){ 0 };
+			now = respond(c, &request, answer_perm("bad request"), NULL, now);
 			c->began = 0;
 			continue;
 		case NEED_MORE:
@@ -364,18 +383,19 @@ void client_resume(struct client *c, struct ask *ask, bool is_late)
 {
 	struct answers *a = c->answers;
 	struct registry *r = engine_registry(a->engine);
+	struct request request = { buf_view(&ask->map), buf_view(&ask->key) };
 	struct answer found;
 	struct map *map;
 	uint64_t usec = clock_usec(), now = usec / 1000;
 	struct ask *next = is_late ? lookup_expire(&a->lookup, r, ask, now, &found, &map) :
-				     lookup_run(&a->lookup, r, buf_view(&ask->map),
-						buf_view(&ask->key), ask, now, &found, &map);
+				     lookup_run(&a->lookup, r, request.map, request.key, ask, now,
+						&found, &map);
 
 	c->ask = NULL;
 	if (next)
 		wait_for(c, next);
 	else
-		usec = respond(c, found, map, c->asked);
+		usec = respond(c, &request, found, map, c->asked);
 	buf_drop(&c->in, serve(c, buf_view(&c->in), usec));
 	settle(c, usec);
 }

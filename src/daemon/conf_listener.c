@@ -5,6 +5,8 @@
 #include "daemon/units.h"
 
 #include <arpa/inet.h>
+#include <grp.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <sys/un.h>
 
@@ -79,39 +81,77 @@ static bool is_local(struct text address)
 }
 
 /* Of a listener for administrators, which has neither maps nor limits to be set. */
-static void check_http(struct conf *c, const struct node *group, struct listener_block *b)
+static void check_administrators(struct conf *c, const struct node *group,
+				 const struct listener_block *b)
 {
 	static const char *const of_tables[] = {
 		"map", "max_request", "request_timeout", "idle_timeout", "write_timeout",
 		"max_unread", "max_pipelined",
 	};
 
-	b->s.is_http = true;
 	for (size_t i = 0; i < sizeof of_tables / sizeof *of_tables; i++)
 		if (node_find(group, of_tables[i]))
 			conf_error(c, node_find(group, of_tables[i]),
 				   "%s is for socketmap and tcp_table", of_tables[i]);
-	if (b->s.address && !is_local(text_of(b->s.address)))
+	if (!b->s.address)
+		return;
+	if (b->s.kind == LISTENER_CONTROL && text_starts(text_of(b->s.address), TEXT("inet:")))
+		conf_error(c, node_find(group, "address"),
+			   "address: control wants \"unix:/path\" or \"systemd:NAME\", as only "
+			   "there it is known who asks");
+	else if (!is_local(text_of(b->s.address)))
 		conf_note(c, node_find(group, "address"),
 			  "address: whoever reaches %s may look up every key of every map",
 			  b->s.address);
 }
 
+/*
+ * Members of the server's group are let in, so they must reach the file, too, when root makes it for
+ * a server that becomes somebody else.
+ */
+static void give_to_service(const struct conf *c, struct listener_block *b)
+{
+	const struct daemon_settings *d = &c->daemon.s;
+	const struct passwd *user = d->user ? getpwnam(d->user) : NULL;
+	const struct group *group = user ? getgrgid(user->pw_gid) : NULL;
+	const char *name = d->group ? d->group : group ? group->gr_name : NULL;
+
+	if (name && !b->s.group && b->s.address && text_starts(text_of(b->s.address), TEXT("unix:")))
+		b->s.group = must_strdup(name);
+}
+
+static void unknown_protocol(struct conf *c, const struct node *group, const char *name)
+{
+	static const char *const known[] = { "socketmap", "tcp_table", "http", "control" };
+	struct nearest nearest = { .name = text_of(name) };
+	struct buf hint = { 0 };
+
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+		nearest_try(&nearest, known[i]);
+	nearest_hint(&nearest, &hint);
+	conf_error(c, node_find(group, "protocol"), "unknown protocol \"%s\"%s: %s", name,
+		   buf_cstr(&hint), option_find(listener_rows, TEXT("protocol"))->help);
+	buf_done(&hint);
+}
+
 static void check_protocol(struct conf *c, const struct node *group,
 			   struct listener_block *b)
 {
-	const struct node *where = node_find(group, "protocol");
-
 	if (!b->protocol)
 		return;
-	if (strcmp(b->protocol, "http") == 0) {
-		check_http(c, group, b);
+	if (strcmp(b->protocol, "http") == 0)
+		b->s.kind = LISTENER_HTTP;
+	else if (strcmp(b->protocol, "control") == 0)
+		b->s.kind = LISTENER_CONTROL;
+	if (b->s.kind != LISTENER_TABLES) {
+		check_administrators(c, group, b);
+		if (b->s.kind == LISTENER_CONTROL)
+			give_to_service(c, b);
 		return;
 	}
 	b->s.protocol = protocol_find(text_of(b->protocol));
 	if (!b->s.protocol) {
-		conf_error(c, where, "unknown protocol \"%s\": %s", b->protocol,
-			   option_find(listener_rows, TEXT("protocol"))->help);
+		unknown_protocol(c, group, b->protocol);
 		return;
 	}
 	if (b->s.max_request == 0)

@@ -79,6 +79,7 @@ static void on_drained(struct message *message)
 	if (--d->n_left > 0)
 		return;
 	uv_timer_stop(&d->patience);
+	engine_close(d->engine);
 	acceptor_close(d->acceptor, on_closed, d);
 }
 

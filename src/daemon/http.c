@@ -3,10 +3,13 @@
 #include "base/log.h"
 #include "base/must.h"
 #include "daemon/json.h"
+#include "daemon/peer.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <microhttpd.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +30,11 @@
 
 const struct http_limits http_public_limits = {
 	.connections = 64, .per_address = 16, .idle_timeout = 15,
+};
+
+/* Who reads a dump page by page may take a while to turn one. */
+const struct http_limits http_control_limits = {
+	.connections = 32, .idle_timeout = 15, .stream_timeout = 600, .may = peer_may,
 };
 
 struct http {
@@ -165,8 +173,43 @@ static const struct http_route *find_route(struct http_request *r, bool is_post,
 	return NULL;
 }
 
+static bool is_loopback(int fd)
+{
+	struct sockaddr_storage own;
+	socklen_t n = sizeof own;
+
+	if (getsockname(fd, (struct sockaddr *)&own, &n) != 0)
+		return false;
+	if (own.ss_family == AF_INET)
+		return ntohl(((struct sockaddr_in *)&own)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+	return own.ss_family == AF_INET6 &&
+	       IN6_IS_ADDR_LOOPBACK(&((struct sockaddr_in6 *)&own)->sin6_addr);
+}
+
+/*
+ * A page in an administrator's browser may come from a host whose owner lets its name point to 127.0.0.1
+ * ("DNS rebinding"), and could then read what we say. Who really means this host calls it
+ * localhost, or by its number.
+ */
+static bool is_misled(int fd, const char *host)
+{
+	struct text name = text_of(host ? host : "localhost");
+	const char *colon = text_rchr(name, ':');
+	char number[INET_ADDRSTRLEN] = "";
+	struct in_addr ignored;
+
+	if (!is_loopback(fd) || (name.n && name.p[0] == '['))
+		return false;
+	if (colon)
+		name = text_before(name, colon);
+	if (name.n < sizeof number)
+		memcpy(number, name.p, name.n);
+	return strcasecmp(number, "localhost") != 0 && inet_pton(AF_INET, number, &ignored) != 1;
+}
+
 /* Returns what a 405 allows, or NULL. */
-static const char *answer(struct exchange *x, const char *method, int fd, struct http_reply *reply)
+static const char *answer(struct exchange *x, const char *method, const char *host,
+			  struct http_reply *reply)
 {
 	bool is_get = strcmp(method, MHD_HTTP_METHOD_GET) == 0 ||
 		      strcmp(method, MHD_HTTP_METHOD_HEAD) == 0;
@@ -174,8 +217,12 @@ static const char *answer(struct exchange *x, const char *method, int fd, struct
 	const struct http *h = x->request.http;
 	const char *allow = NULL;
 
-	if (h->limits->may && !h->limits->may(h->admin, fd)) {
+	if (h->limits->may && !h->limits->may(h->admin, x->request.fd)) {
 		json_fail(reply, 403, "this socket is not for you");
+		return NULL;
+	}
+	if (is_misled(x->request.fd, host)) {
+		json_fail(reply, 421, "this is localhost, and has no other name");
 		return NULL;
 	}
 	if (!is_get && !(is_post && h->door == HTTP_CONTROL)) {
@@ -204,6 +251,7 @@ struct flow {
 	struct http *http;
 	struct http_stream stream;
 	struct buf ahead;
+	bool is_over;			/* that was all */
 };
 
 static ssize_t on_flow(void *cls, uint64_t position, char *to, size_t max)
@@ -214,8 +262,9 @@ static ssize_t on_flow(void *cls, uint64_t position, char *to, size_t max)
 	while (f->ahead.n == 0) {
 		if (http_is_stopping(f->http))
 			return MHD_CONTENT_READER_END_WITH_ERROR;
-		if (!f->stream.more(f->stream.ctx, &f->ahead) && f->ahead.n == 0)
+		if (f->is_over)
 			return MHD_CONTENT_READER_END_OF_STREAM;
+		f->is_over = !f->stream.more(f->stream.ctx, &f->ahead);
 	}
 
 	size_t n = f->ahead.n < max ? f->ahead.n : max;
@@ -238,7 +287,7 @@ static struct MHD_Response *response_of(struct http *h, struct http_reply *reply
 	if (reply->stream.more) {
 		struct flow *f = must_calloc(1, sizeof *f);
 
-		*f = (struct flow){ h, reply->stream, { 0 } };
+		*f = (struct flow){ .http = h, .stream = reply->stream };
 		return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 32 << 10, on_flow, f,
 							 on_flow_over);
 	}
@@ -268,6 +317,9 @@ static enum MHD_Result send_reply(struct http *h, struct MHD_Connection *connect
 			MHD_add_response_header(response, headers[i][0], headers[i][1]);
 	atomic_fetch_add_explicit(&n_answered[reply->status / 100 % HTTP_CLASSES], 1,
 				  memory_order_relaxed);
+	if (reply->stream.more)
+		MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT,
+					  h->limits->stream_timeout);
 	enum MHD_Result sent = MHD_queue_response(connection, reply->status, response);
 	MHD_destroy_response(response);
 	return sent;
@@ -309,7 +361,9 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
 
 	const union MHD_ConnectionInfo *info =
 		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-	const char *allow = answer(x, method, info ? info->connect_fd : -1, &reply);
+	x->request.fd = info ? info->connect_fd : -1;
+	const char *host = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
+	const char *allow = answer(x, method, host, &reply);
 	enum MHD_Result sent = send_reply(h, connection, &reply, allow);
 	buf_done(&reply.body);
 	return sent;

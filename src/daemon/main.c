@@ -52,7 +52,10 @@ static int check(struct settings *settings, const char *path)
 	return 0;
 }
 
-/* The memory of this process holds everybody's addresses. */
+/*
+ * The memory of this process holds everybody's addresses, and the passwords that stand in the
+ * configuration: no core, and no debugger but root's.
+ */
 static void harden(void)
 {
 	const struct rlimit none = { 0, 0 };
@@ -65,7 +68,6 @@ static int serve(const char *path, struct settings *settings, bool is_replacing)
 {
 	struct buf why = { 0 };
 
-	harden();
 	notify_init();
 	log_setup(&settings->daemon.log);
 	struct server *server = server_new(path, settings, is_replacing, &why);
@@ -122,6 +124,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 
+	harden();
 	hash_init();
 	json_init();
 	struct settings *settings = conf_load(path, &why, &notes);

@@ -1,15 +1,11 @@
 #include "daemon/metrics.h"
+#include "daemon/metrics_lines.h"
 
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
-
-void metrics_family(struct buf *out, const char *name, const char *type, const char *help)
-{
-	buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
-}
 
 static void one(struct buf *out, const char *name, const char *type, const char *help, double value)
 {

@@ -84,7 +84,7 @@ const struct option_row daemon_rows[] = {
 
 const struct option_row listener_rows[] = {
 	{ "protocol", OPTION_TEXT, LISTENER(protocol), .flags = OPTION_REQUIRED,
-	  .help = "\"socketmap\", \"tcp_table\" or \"http\"" },
+	  .help = "\"socketmap\", \"tcp_table\", \"http\" or \"control\"" },
 	{ "address", OPTION_TEXT, LISTENER(s.address), .flags = OPTION_REQUIRED,
 	  .help = "\"unix:/path\", \"inet:127.0.0.1:8999\", \"inet:[::1]:8999\" or "
 	  "\"systemd:NAME\"" },

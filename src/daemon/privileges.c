@@ -61,5 +61,7 @@ bool privileges_drop(const char *user, const char *group, struct buf *ret_why)
 	if (!is_final(uid, gid, ret_why))
 		return false;
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	/* A change of user makes it what fs.suid_dumpable says, prctl(2); systemd-coredump has 2. */
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	return true;
 }

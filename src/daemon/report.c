@@ -5,7 +5,9 @@
 #include "daemon/acceptor.h"
 #include "engine/inquiry.h"
 
+#include <arpa/inet.h>
 #include <stdlib.h>
+#include <sys/un.h>
 
 /* --- maps -------------------------------------------------------------------------------- */
 
@@ -61,12 +63,25 @@ static void judge_map(struct report_map *r)
 	r->born = has_mirror ? born : 0;
 }
 
+static struct report_export take_export(const struct map *m)
+{
+	const struct export_status *s = &m->export;
+
+	if (!m->settings->export_path)
+		return (struct report_export){ 0 };
+	return (struct report_export){
+		must_strdup(m->settings->export_path), s->has_failed, s->current_at, s->entries,
+		s->bad,
+	};
+}
+
 static void take_map(struct report_map *r, const struct map *m, size_t n_loops, uint64_t now)
 {
 	r->name = must_strdup(m->settings->name);
 	r->search = m->settings->rules.kind;
 	r->is_secret = m->settings->is_secret;
 	counters_sum(m->counters, n_loops, &r->counts);
+	r->export = take_export(m);
 	r->n_tables = m->n_tables;
 	r->tables = must_calloc(m->n_tables, sizeof *r->tables);
 	for (size_t i = 0; i < m->n_tables; i++)
@@ -100,6 +115,54 @@ static void take_sources(struct report *r, const struct registry *from)
 	}
 }
 
+static const char *protocol_of(const struct listener_settings *s)
+{
+	if (s->kind == LISTENER_TABLES)
+		return s->protocol->name;
+	return s->kind == LISTENER_CONTROL ? "control" : "http";
+}
+
+/* "unix:/path", "inet:127.0.0.1:8999"; NULL: it has none that others could use. */
+static char *address_of(int fd)
+{
+	union {
+		struct sockaddr any;
+		struct sockaddr_un un;
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+	} a = { 0 };
+	socklen_t n = sizeof a.un;
+	char host[INET6_ADDRSTRLEN] = "";
+	struct buf text = { 0 };
+
+	if (getsockname(fd, &a.any, &n) != 0)
+		return NULL;
+	if (a.any.sa_family == AF_UNIX && a.un.sun_path[0])
+		buf_printf(&text, "unix:%.*s", (int)sizeof a.un.sun_path, a.un.sun_path);
+	else if (a.any.sa_family == AF_INET && inet_ntop(AF_INET, &a.in.sin_addr, host, sizeof host))
+		buf_printf(&text, "inet:%s:%u", host, ntohs(a.in.sin_port));
+	else if (a.any.sa_family == AF_INET6 &&
+		 inet_ntop(AF_INET6, &a.in6.sin6_addr, host, sizeof host))
+		buf_printf(&text, "inet:[%s]:%u", host, ntohs(a.in6.sin6_port));
+	return text.n ? buf_take(&text) : NULL;
+}
+
+/*
+ * Of an inherited name only the sockets know; sockets of ours only know where they were bound first,
+ * before they were placed.
+ */
+static void take_sockets(struct report_listener *to, const struct listener *from)
+{
+	size_t n = 0;
+
+	to->sockets = must_calloc(from->n_gates + 1, sizeof *to->sockets);
+	for (size_t i = 0; from->is_inherited && i < from->n_gates; i++)
+		if ((to->sockets[n] = address_of(from->gates[i].fd)))
+			n++;
+	if (!from->is_inherited)
+		to->sockets[n] = must_strdup(from->settings->address);
+}
+
 static void take_listeners(struct report *r, const struct acceptor *a)
 {
 	r->n_listeners = a->n;
@@ -108,10 +171,11 @@ static void take_listeners(struct report *r, const struct acceptor *a)
 		const struct listener *from = a->listeners[i];
 		struct report_listener *to = &r->listeners[i];
 
-		to->protocol = must_strdup(from->settings->is_http ? "http" :
-								     from->settings->protocol->name);
-		to->is_http = from->settings->is_http;
+		to->protocol = must_strdup(protocol_of(from->settings));
+		to->is_http = from->settings->kind != LISTENER_TABLES;
 		to->address = must_strdup(from->settings->address);
+		to->map = from->settings->map ? must_strdup(from->settings->map) : NULL;
+		take_sockets(to, from);
 		for (size_t k = 0; k < a->loops->n_answers; k++)
 			for (size_t n = 0; n < LISTENER_COUNTS; n++)
 				to->counts[n] += count_of(&from->counters[k].n[n]);
@@ -156,6 +220,7 @@ void report_clear(struct report *r)
 		for (size_t k = 0; k < r->maps[i].n_tables; k++)
 			free(r->maps[i].tables[k].source);
 		free(r->maps[i].tables);
+		free(r->maps[i].export.path);
 		free(r->maps[i].name);
 	}
 	for (size_t i = 0; i < r->n_sources; i++) {
@@ -165,6 +230,10 @@ void report_clear(struct report *r)
 	for (size_t i = 0; i < r->n_listeners; i++) {
 		free(r->listeners[i].protocol);
 		free(r->listeners[i].address);
+		free(r->listeners[i].map);
+		for (char **s = r->listeners[i].sockets; s && *s; s++)
+			free(*s);
+		free(r->listeners[i].sockets);
 	}
 	free(r->maps);
 	free(r->sources);

@@ -281,8 +281,10 @@ static bool check_descriptors(const struct settings *settings, struct buf *ret_w
 	rlim_t need = settings->daemon.max_clients + settings->n_listeners + RESERVED_FDS;
 
 	for (size_t i = 0; i < settings->n_listeners; i++)
-		if (settings->listeners[i]->is_http)
+		if (settings->listeners[i]->kind == LISTENER_HTTP)
 			need += http_public_limits.connections;
+		else if (settings->listeners[i]->kind == LISTENER_CONTROL)
+			need += http_control_limits.connections;
 	for (size_t i = 0; i < settings->n_sources; i++)
 		need += settings->sources[i]->connections + 1;
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)

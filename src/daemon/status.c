@@ -1,5 +1,6 @@
 #include "daemon/status.h"
 
+#include "base/log.h"
 #include "base/must.h"
 #include "base/recent.h"
 #include "daemon/json.h"
@@ -110,6 +111,15 @@ static json_t *on_wall(const struct report *r, uint64_t at)
 	return json_seconds(r->wall - (r->now - at));
 }
 
+static json_t *took_of(const struct histogram *h)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i <= HISTOGRAM_BUCKETS; i++)
+		n += count_of(&h->n[i]);
+	return json_pack("{s:o, s:f}", "count", number(n), "sum", (double)count_of(&h->usec) / 1e6);
+}
+
 static json_t *config_of(const struct report *r, const struct admin *a)
 {
 	const struct admin_reloads *l = &r->reloads;
@@ -128,6 +138,20 @@ static json_t *clients_of(const struct report *r)
 	return json_pack("{s:o, s:o, s:o, s:o, s:o}", "now", number(r->clients), "max",
 			 number(r->max_clients), "accepted", number(r->accepted), "refused",
 			 number(r->refused + r->refused_address), "evicted", number(r->evicted));
+}
+
+static json_t *http_of(void)
+{
+	unsigned long long n[HTTP_CLASSES];
+	json_t *o = json_object();
+
+	http_counts(n);
+	for (size_t i = 2; i < HTTP_CLASSES; i++) {
+		char status[] = { (char)('0' + i), 'x', 'x', '\0' };
+
+		json_object_set_new(o, status, number(n[i]));
+	}
+	return o;
 }
 
 static json_t *loop_of(const struct loop *loop)
@@ -157,9 +181,13 @@ static json_t *listeners_of(const struct report *r)
 
 		for (size_t n = 0; n < LISTENER_COUNTS; n++)
 			errors += n == LISTENER_REQUESTS ? 0 : l->counts[n];
+		json_t *sockets = json_array();
+		for (char **s = l->sockets; *s; s++)
+			json_array_append_new(sockets, json_str(*s));
 		json_array_append_new(
-			list, json_pack("{s:s, s:o, s:o, s:o}", "protocol", l->protocol, "address",
-					json_str(l->address), "requests",
+			list, json_pack("{s:s, s:o, s:o, s:o, s:o, s:o}", "protocol", l->protocol,
+					"address", json_str(l->address), "sockets", sockets, "map",
+					json_str(l->map), "requests",
 					l->is_http ? json_null() :
 						     number(l->counts[LISTENER_REQUESTS]),
 					"protocol_errors",
@@ -222,6 +250,28 @@ static json_t *table_of(const struct report *r, const struct report_table *t, si
 	return o;
 }
 
+static json_t *export_of(const struct report_export *e)
+{
+	bool is_counted = e->entries || e->bad;
+
+	if (!e->path)
+		return json_null();
+	return json_pack("{s:o, s:o, s:b, s:o, s:o}", "path", json_str(e->path), "current",
+			 moment(e->current_at), "failed", e->has_failed, "entries",
+			 is_counted ? number(e->entries) : json_null(), "bad",
+			 is_counted ? number(e->bad) : json_null());
+}
+
+static json_t *reasons_of(const struct counters *c)
+{
+	json_t *o = json_object();
+
+	for (size_t i = 0; i < TEMP_REASONS; i++)
+		if (i != REASON_UNKNOWN_MAP)
+			json_object_set_new(o, temp_reason_name(i), number(count_of(&c->temps[i])));
+	return o;
+}
+
 static json_t *map_of(const struct report *r, const struct report_map *m)
 {
 	const struct counters *c = &m->counts;
@@ -230,19 +280,35 @@ static json_t *map_of(const struct report *r, const struct report_map *m)
 	for (size_t i = 0; i < m->n_tables; i++)
 		json_array_append_new(tables, table_of(r, &m->tables[i], i));
 
-	json_t *o = json_pack("{s:o, s:s, s:b, s:s}", "name", json_str(m->name), "search",
+	json_t *o = json_pack("{s:o, s:s, s:b, s:s, s:o}", "name", json_str(m->name), "search",
 			      search_kind_name(m->search), "secret", m->is_secret, "state",
-			      m->state);
-	json_t *counts = json_pack("{s:o, s:o, s:o, s:o, s:o}", "stale_hits",
+			      m->state, "why", json_str(why_not_ready(m)));
+	json_t *counts = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "stale_hits",
 				   number(count_of(&c->n[COUNT_STALE_HITS])), "stale_misses",
 				   number(count_of(&c->n[COUNT_STALE_MISSES])), "asked",
 				   number(count_of(&c->n[COUNT_ASKED])), "too_long",
-				   number(count_of(&c->temps[REASON_TOO_LONG])), "tables", tables);
+				   number(count_of(&c->temps[REASON_TOO_LONG])),
+				   "temp_reasons", reasons_of(c), "took",
+				   took_of(&c->took), "export", export_of(&m->export), "tables",
+				   tables);
 
 	for (size_t v = 0; v < VERDICTS; v++)
 		json_object_set_new(o, reply_words[v], number(counters_replies(c, v)));
 	json_object_update_new(o, counts);
 	return o;
+}
+
+static json_t *snapshots_of(const struct persist_stats *s)
+{
+	return json_pack("{s:o, s:o, s:o, s:o}", "written", number(s->written), "failed",
+			 number(s->failed), "restored", number(s->restored), "rejected",
+			 number(s->rejected));
+}
+
+static json_t *exports_of(const struct exports_stats *s)
+{
+	return json_pack("{s:o, s:o, s:o}", "written", number(s->written), "unchanged",
+			 number(s->unchanged), "failed", number(s->failed));
 }
 
 static json_t *source_of(const struct report_source *source)
@@ -257,9 +323,10 @@ static json_t *source_of(const struct report_source *source)
 	json_t *o = json_pack("{s:o, s:o, s:s, s:o}", "name", json_str(source->name), "driver",
 			      json_str(source->driver), "state", source_state_name(s->state),
 			      "host", json_str(*s->host ? s->host : NULL));
-	json_t *more = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "up", number(s->up),
-				 "busy", number(s->busy), "queued", number(s->queued), "lookups",
-				 number(s->lookups), "failures", number(s->failures), "restarts",
+	json_t *more = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "up",
+				 number(s->up), "busy", number(s->busy), "queued",
+				 number(s->queued), "lookups", number(s->lookups), "took",
+				 took_of(&s->took), "failures", number(s->failures), "restarts",
 				 number(s->restarts), "cert_not_after",
 				 s->cert_not_after ? number(s->cert_not_after) : json_null(),
 				 "last_error", last_error);
@@ -307,13 +374,13 @@ void status_all(const struct http_request *request, struct http_reply *reply)
 			      number((uint64_t)getpid()), "started", moment(a->started), "uptime",
 			      json_seconds(r->now - a->born), "ready", is_ready(r), "phase",
 			      phase_name(r->phase), "config", config_of(r, a));
-	json_t *more = json_pack("{s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o, s:o, s:o}, s:o}", "clients",
-				 clients_of(r), "loops", loops_of(&a->engine->loops), "listeners",
-				 listeners_of(r), "maps", maps, "sources", sources, "snapshots",
-				 "written", number(r->snapshots.written), "failed",
-				 number(r->snapshots.failed), "restored",
-				 number(r->snapshots.restored), "rejected",
-				 number(r->snapshots.rejected), "events", events());
+	json_t *more = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:o}, s:o}",
+				 "clients", clients_of(r), "unknown_map", number(r->unknown_map),
+				 "loops", loops_of(&a->engine->loops), "listeners", listeners_of(r),
+				 "maps", maps, "sources", sources, "snapshots",
+				 snapshots_of(&r->snapshots), "exports", exports_of(&r->exports),
+				 "http", http_of(), "log", "suppressed", number(log_suppressed()),
+				 "events", events());
 
 	json_object_update_new(o, more);
 	json_reply(reply, o);

@@ -1,0 +1,80 @@
+#include "daemon/lookups.h"
+
+#include "base/must.h"
+#include "daemon/admin.h"
+#include "daemon/command.h"
+
+bool lookups_may_see_secrets(const struct http_request *request)
+{
+	return request->door == HTTP_CONTROL;
+}
+
+static void do_nothing(struct command *c, struct map *map)
+{
+	(void)map;
+	command_fail(c, 503, "the map has just come: ask again");
+}
+
+void lookups_refuse(const struct http_request *request, struct text map, bool has_map,
+		    struct http_reply *reply)
+{
+	if (has_map) {
+		json_fail(reply, 403, "the map is secret: its values are for the control socket");
+		return;
+	}
+
+	struct command *c = must_calloc(1, sizeof *c);
+	c->admin = request->admin;
+	c->run = do_nothing;
+	buf_text(&c->map, map);
+	command_run(c, ADMIN_PATIENCE, reply);	/* never succeeds */
+}
+
+static json_t *text_or_null(bool is_there, struct text t)
+{
+	return is_there ? json_text(t) : json_null();
+}
+
+static const char *class_of(struct answer a)
+{
+	return a.verdict == TEMP ? temp_reason_name(a.reason) : NULL;
+}
+
+json_t *lookups_json(struct text map, struct text key, const struct question_reply *r)
+{
+	bool is_found = r->answer.verdict == FOUND;
+	bool is_kept = r->origin == ORIGIN_MIRROR || r->origin == ORIGIN_CACHE;
+
+	return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:s, s:b, s:o, s:o, s:o, s:f}",
+			 "map", json_text(map), "key", json_text(key),
+			 "verdict", verdict_name(r->answer.verdict),
+			 "value", text_or_null(is_found, r->answer.value),
+			 "matched_key", text_or_null(is_found, buf_view(&r->matched_key)),
+			 "step", is_found ? json_integer(r->step) : json_null(),
+			 "from", origin_name(r->origin), "stale", r->is_stale,
+			 "age", is_kept ? json_seconds(r->age) : json_null(),
+			 "reason", text_or_null(r->answer.value.n && !is_found, r->answer.value),
+			 "reason_class", json_str(class_of(r->answer)),
+			 "took", (double)r->took / 1e6);
+}
+
+void lookups_get(const struct http_request *request, struct http_reply *reply)
+{
+	struct question_reply r;
+	struct text key;
+
+	if (!http_argument(request, "key", &key)) {
+		json_fail(reply, 400, "which key? It wants key=KEY");
+		return;
+	}
+	if (!question_ask(request->admin->engine, request->rest, key,
+			  lookups_may_see_secrets(request), &r)) {
+		json_fail(reply, 503, "no answer loop answers");
+		return;
+	}
+	if (!r.has_map || r.is_refused)
+		lookups_refuse(request, request->rest, r.has_map, reply);
+	else
+		json_reply(reply, lookups_json(request->rest, key, &r));
+	question_done(&r);
+}
