@@ -8,15 +8,17 @@ B       ?= build
 # The only lists of Debian packages: to build, and to run the tests.
 APT_BUILD := gcc libc6-dev make pkg-config libuv1-dev libconfig-dev libsqlite3-dev \
 	libmariadb-dev libldap-dev libsasl2-dev libssl-dev libutf8proc-dev libxxhash-dev libcdb-dev \
-	libmicrohttpd-dev libjansson-dev
+	libmicrohttpd-dev libjansson-dev libcurl4-openssl-dev
 APT_RUN   := sqlite3 postfix postfix-sqlite
 APT_DEB   := debhelper dpkg-dev
 APT_TEST  := $(APT_RUN) postfix-mysql postfix-ldap postfix-cdb mariadb-server slapd ldap-utils libsasl2-modules libcmocka-dev clang libclang-rt-14-dev \
-	$(APT_DEB) lintian systemd mandoc perl python3 procps openssl strace faketime prometheus
+	$(APT_DEB) lintian systemd mandoc perl python3 procps openssl strace faketime prometheus \
+	chromium chromium-driver
 
 # name of a program = its driver file; what it links beyond libc
 LIBS_base   := libutf8proc libxxhash
 LIBS_server := libuv libconfig libcdb libmicrohttpd jansson
+LIBS_ctl    := libcurl jansson
 LIBS_sqlite := sqlite3
 LIBS_mysql  := libmariadb
 LIBS_ldap   := ldap openssl
@@ -34,11 +36,11 @@ ALL_CFLAGS = -std=c17 $(WARN) $(HARDEN) -fno-common -fPIE -pthread $(CFLAGS)
 ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now -pthread $(CFLAGS) $(LDFLAGS)
 pkg     = $(shell pkg-config --libs $(1))
 
-LAYERS  := base wire store engine daemon
+LAYERS  := base wire store engine daemon ctl
 obj     = $(patsubst src/%.c,$(B)/obj/%.o,$(filter-out %/main.c,$(wildcard src/$(1)/*.c)))
 LIBS    := $(patsubst %,$(B)/lib%.a,$(LAYERS))
 DRIVERS := sqlite mysql ldap
-BINS    := $(B)/socketmapd $(patsubst %,$(B)/socketmapd-%,$(DRIVERS))
+BINS    := $(B)/socketmapd $(B)/socketmapctl $(patsubst %,$(B)/socketmapd-%,$(DRIVERS))
 UNIT    := $(patsubst t/unit/%.c,$(B)/t/unit/%,$(wildcard t/unit/*.c))
 FUZZ    := $(patsubst t/fuzz/%.c,build/fuzz/%,$(wildcard t/fuzz/*.c))
 BENCH   := $(patsubst t/bench/%.c,$(B)/bench/%,$(wildcard t/bench/*.c))
@@ -51,7 +53,7 @@ Q := $(if $(V),,@)	# V=1 shows the commands
 .DELETE_ON_ERROR:
 .PRECIOUS: $(B)/obj/%.o
 
-all: $(BINS) ## build the server and its drivers into build/
+all: $(BINS) ## build the server, its drivers and socketmapctl into build/
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +63,15 @@ help: ## list the targets
 $(B)/obj/%.o: src/%.c Makefile
 	@mkdir -p $(@D); echo "CC $@"
 	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+# The status page is a part of its object, and named there by the hashes of what is in it, as a
+# browser takes them: of all between <script> and </script>, each on a line of its own.
+PAGE      := src/daemon/page.html
+page_hash  = $(shell { echo; sed '1,/^<$(1)>$$/d; /^<\/$(1)>$$/,$$d' $(PAGE); } | sha256sum | \
+	cut -c-64 | tr a-f A-F | basenc -d --base16 | base64)
+$(B)/obj/daemon/page.o: $(PAGE)
+$(B)/obj/daemon/page.o: CPPFLAGS += -DPAGE='"$(PAGE)"' \
+	-DPAGE_SCRIPT='"$(call page_hash,script)"' -DPAGE_STYLE='"$(call page_hash,style)"'
 
 define layer
 $(B)/lib$(1).a: $(call obj,$(1))
@@ -74,6 +85,10 @@ server_libs = $(B)/libdaemon.a $(B)/libengine.a $(B)/libstore.a $(B)/libwire.a $
 $(B)/socketmapd: $(B)/obj/daemon/main.o $(server_libs)
 	@echo "LD $@"
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(call pkg,$(LIBS_server) $(LIBS_base))
+
+$(B)/socketmapctl: $(B)/obj/ctl/main.o $(B)/libctl.a $(B)/libbase.a
+	@echo "LD $@"
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(call pkg,$(LIBS_ctl) $(LIBS_base))
 
 # A driver is src/driver/NAME.c and NAME_*.c, and what all of them share.
 driver_src = $(wildcard src/driver/$(1).c src/driver/$(1)_*.c)
@@ -172,7 +187,7 @@ test-here: all $(UNIT) $(FUZZ) $(BENCH) tests-asan tests-tsan
 		$(call under,asan) $(call under,tsan))
 
 soak: all ## random faults under load, for SECONDS=60; SEED=N repeats an order of faults
-	SOAK_SECONDS=$(SECONDS) SEED=$(SEED) t/soak
+	SOAK_SECONDS=$(SECONDS) SEED=$(SEED) t/soak.t
 SECONDS ?= 60
 
 bench: all $(BENCH) ## measure DESIGN 13 as ratios in one run
@@ -201,17 +216,19 @@ apt-build apt-run apt-test apt-deb:
 		apt-get install -y -qq --no-install-recommends $$m </dev/null >/dev/null; }
 
 # What `make install` makes besides the programs; SYSCONFDIR is compiled in.
+BINDIR      ?= $(PREFIX)/bin
 SBINDIR     ?= $(PREFIX)/sbin
 LIBEXECDIR  ?= $(PREFIX)/libexec/socketmapd
+DATADIR     ?= $(PREFIX)/share/socketmapd
 DOCDIR      ?= $(PREFIX)/share/doc/socketmapd
 MANDIR      ?= $(PREFIX)/share/man
 UNITDIR     ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
+BASHDIR     ?= $(PREFIX)/share/bash-completion/completions
 
 UNITS    := $(notdir $(wildcard contrib/systemd/*.service contrib/systemd/*.socket))
-EXAMPLES := $(shell find maps.d contrib -type f ! -path 'contrib/debian/*' \
-	! -path 'contrib/systemd/*' ! -path contrib/demo | sort)
+EXAMPLES := $(shell find maps.d contrib/*.conf -type f | sort)
 
 # put MODE FILES DIRECTORY
 put = install -d $(DESTDIR)$(3) && install -m $(1) $(2) $(DESTDIR)$(3)/
@@ -222,15 +239,19 @@ put_paths = install -d $(DESTDIR)$(2) && sed -e 's|/usr/local/sbin|$(SBINDIR)|g'
 
 install: all ## install below DESTDIR and PREFIX
 	$(call put,755,$(B)/socketmapd,$(SBINDIR))
+	$(call put,755,$(B)/socketmapctl,$(BINDIR))
 	$(call put,755,$(patsubst %,$(B)/socketmapd-%,$(DRIVERS)),$(LIBEXECDIR))
 	install -d $(DESTDIR)$(SYSCONFDIR)/maps.d
 	$(call put,644,README,$(DOCDIR))
+	$(call put,644,contrib/prometheus/*.yml,$(DATADIR)/prometheus)
+	$(call put,644,contrib/grafana/*.json,$(DATADIR)/grafana)
 	for f in $(EXAMPLES); do install -D -m 644 $$f $(DESTDIR)$(DOCDIR)/$$f || exit 1; done
 	for m in $(MANS); do \
 		install -D -m 644 $$m $(DESTDIR)$(MANDIR)/man$${m##*.}/$${m##*/} || exit 1; done
 	for u in $(UNITS); do $(call put_paths,$$u,$(UNITDIR),$$u) || exit 1; done
 	$(call put_paths,sysusers.conf,$(SYSUSERSDIR),socketmapd.conf)
 	$(call put_paths,tmpfiles.conf,$(TMPFILESDIR),socketmapd.conf)
+	$(call put,644,contrib/bash-completion/socketmapctl,$(BASHDIR))
 
 # From a copy of the tree, where contrib/debian is debian/. APT_BUILD is the only list there is.
 deb: apt-build apt-deb ## build Debian packages into build/deb/

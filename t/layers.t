@@ -11,13 +11,14 @@ MAY_KNOW = {
     "driver": {"driver", "base", "wire"},
     "engine": {"engine", "base", "wire", "store"},
     "daemon": {"daemon", "engine", "base", "wire", "store"},
+    "ctl": {"ctl", "base"},
 }
 # The files that may include a third-party header; libuv is the loop of two layers.
 LIBRARY_HOME = {
     "uv.h": r"(src|include)/(engine|daemon)/",
     "libconfig.h": r"src/daemon/conf_file\.c",
     "microhttpd.h": r"src/daemon/http\.c",
-    "jansson.h": r"(src/daemon/(status|explain|json)|src/ctl/\w+|include/(daemon/json|ctl/\w+))\.[ch]",
+    "jansson.h": r"(src/daemon/(status|explain|json|control(_\w+)?)|src/ctl/\w+|include/(daemon/json|ctl/\w+))\.[ch]",
     "mariadb/mysql.h": r"(src|include)/driver/mysql",
     "mariadb/errmsg.h": r"src/driver/mysql",
     "mariadb/mysqld_error.h": r"src/driver/mysql",
@@ -28,6 +29,7 @@ LIBRARY_HOME = {
     "openssl/ssl.h": r"src/driver/ldap_tls\.c",
     "openssl/x509v3.h": r"src/driver/ldap_tls\.c",
     "sqlite3.h": r"src/driver/sqlite\.c",
+    "curl/curl.h": r"src/ctl/client\.c",
     "cdb.h": r"src/store/cdb_export\.c",
     "utf8proc.h": r"src/base/fold\.c",
     "xxhash.h": r"src/base/hash\.c",

@@ -1,0 +1,26 @@
+/* health.h - what is not well, in the words of /v1/status. */
+#ifndef CTL_HEALTH_H
+#define CTL_HEALTH_H
+
+#include "ctl/show.h"
+
+#include <jansson.h>
+
+/* How good a state is: "FRESH", "STALE", "up", ... What is not known is plain. */
+enum colour health_colour(struct text state);
+
+/*
+ * Append a sentence, without a full stop, if there is anything to be said about a map's table, or
+ * a source; else nothing.
+ */
+void health_of_table(struct buf *out, const json_t *table);
+void health_of_source(struct buf *out, const json_t *source);
+
+/*
+ * Of a map: the age of its oldest mirror, NAN when it has none or a copy is missing, and the
+ * entries of all, NAN when it has none.
+ */
+double health_age(const json_t *map);
+double health_entries(const json_t *map);
+
+#endif
