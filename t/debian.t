@@ -62,12 +62,17 @@ def check_contents(debs):
         same({p for p in files["socketmapd-" + driver] if "/doc/" not in p}, {path},
              "socketmapd-%s: the driver" % driver)
         ok(path not in server, "which is nowhere else")
-    wanted = {"/usr/sbin/socketmapd", "/usr/libexec/socketmapd/socketmapd-sqlite",
+    wanted = {"/usr/sbin/socketmapd", "/usr/bin/socketmapctl",
+              "/usr/share/bash-completion/completions/socketmapctl",
+              "/usr/share/man/man8/socketmapctl.8.gz",
+              "/usr/libexec/socketmapd/socketmapd-sqlite",
               "/lib/systemd/system/socketmapd.service", "/lib/systemd/system/socketmapd.socket",
               "/usr/lib/sysusers.d/socketmapd.conf", "/usr/lib/tmpfiles.d/socketmapd.conf",
               "/usr/share/man/man8/socketmapd.8.gz", "/usr/share/man/man5/socketmapd.conf.5.gz",
               "/usr/share/doc/socketmapd/contrib/socketmapd.conf",
-              "/usr/share/doc/socketmapd/maps.d/iredmail-mysql/virtual_alias_maps.conf"}
+              "/usr/share/doc/socketmapd/maps.d/iredmail-mysql/virtual_alias_maps.conf",
+              "/usr/share/socketmapd/prometheus/rules.yml",
+              "/usr/share/socketmapd/grafana/dashboard.json"}
     same(wanted - server, set(), "socketmapd: the server, SQLite, units, pages, samples")
     same([p for p in server if p.startswith("/etc/")], [], "and no configuration in force")
     same([d for d in re.findall(r"[\w.+-]+", field(debs["socketmapd"], "Depends"))
@@ -80,7 +85,7 @@ def check_hardening(debs):
     for path in debs.values():
         top = scratch()
         run("dpkg-deb", "-x", path, top)
-        for program in glob.glob(top + "/usr/sbin/*") + glob.glob(top + "/usr/libexec/*/*"):
+        for program in glob.glob(top + "/usr/*bin/*") + glob.glob(top + "/usr/libexec/*/*"):
             name = os.path.basename(program)
             said = run("readelf", "-W", "-d", "-l", program).stdout
             ok(re.search(r"NOW\b.*\bPIE", said) and "GNU_RELRO" in said,

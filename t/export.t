@@ -11,9 +11,11 @@ import re
 import shutil
 import stat
 import sys
+import time
 
 sys.path.insert(0, "t/lib")
 from harness import *
+from web import Metrics, ask_json
 
 if not shutil.which("postmap"):
     ok(False, "a postmap to read the files with")
@@ -203,6 +205,52 @@ def stats(server):
 
 # --- when it cannot be ------------------------------------------------------------------------------
 
+def shown(server, map="m"):
+    """(what /v1/status says of the map's file, {metric: value})"""
+    status = ask_json("unix:%s/web" % server.dir, "/v1/status")[1]
+    m = Metrics("unix:%s/web" % server.dir)
+    names = "failed", "last_success_timestamp_seconds", "entries", "bad_entries"
+    return next(x for x in status["maps"] if x["name"] == map)["export"], \
+        {n: m.sum("socketmapd_export_" + n, map=map) for n in names}
+
+
+def check_shown():
+    server, one, _ = make({"m": dict(COPY, source="one", refresh="1h"),
+                           "n": dict(COPY, source="two", refresh="1h")})
+    del server.maps["n"]["export"]
+    server.listeners.append({"protocol": "http", "address": "unix:%s/web" % server.dir,
+                             "mode": "0600"})
+    path, blocked = export_of(server, "m"), server.dir + "/nothing/m.cdb"
+    with server:
+        at = time.time()
+        ok(written(server, "m"), "written")
+        export, metrics = shown(server)
+        same((export["path"], export["failed"], export["entries"], export["bad"]),
+             (path, False, len(FIRST), len(BAD)), "the status shows the file")
+        ok(at - 60 < export["current"] < at + 60, "and since when it is current", export)
+        same((metrics["failed"], metrics["entries"], metrics["bad_entries"]),
+             (0, len(FIRST), len(BAD)), "so do metrics")
+        ok(abs(metrics["last_success_timestamp_seconds"] - export["current"]) < 0.01, "both times")
+        same(shown(server, "n"), (None, dict.fromkeys(metrics)), "a map without a file has none")
+        server.maps["m"]["export"] = "cdb:" + blocked
+        server.reload()
+        ok(server.wait_for_event("export_failed"), "a file that cannot be written")
+        export, metrics = shown(server)
+        same(export, {"path": blocked, "failed": True, "current": None, "entries": None,
+                      "bad": None}, "shows as failed")
+        same(metrics, {"failed": 1, "last_success_timestamp_seconds": 0, "entries": None,
+                       "bad_entries": None}, "in metrics, too")
+        server.maps["m"]["export"] = "cdb:" + path
+        server.reload()
+        ok(wait_for(lambda: shown(server)[0]["current"]), "the old place is current at once")
+        server.stop()
+        server.start()
+        ok(wait_for(lambda: shown(server)[0]["current"]), "a new server finds it current")
+        export = shown(server)[0]
+        same((export["failed"], export["entries"], export["bad"]), (False, None, None),
+             "which has counted nothing in it")
+
+
 def mount(path, options):
     """A small file system for this test."""
     os.mkdir(path, 0o755)
@@ -302,5 +350,6 @@ check_contents()
 check_following()
 check_same_file()
 check_restart()
+check_shown()
 check_faults()
 done()

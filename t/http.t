@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """HTTP: what whoever watches the server is told, in every state of maps, sources and loops."""
 # sanitizers: yes
-import ctypes
 import json
 import os
 import signal
@@ -14,6 +13,7 @@ import harness
 from harness import *
 from restart import Activated, listening
 from restart import replace as replace_server
+from stall import Stopped, thread_of
 from web import Connection, Metrics, ask, ask_json, raw
 
 LOST = "lost-%d@private.example"
@@ -77,24 +77,33 @@ def test_protocol(server):
         r = ask(server.web, "/v1/status", method, body=b"x=1")
         same((r.status, r.headers["Allow"]), (405, "GET, HEAD"), method + " is refused")
     same(ask(server.web, "/v1/refresh?all=1", "POST").status, 405, "so is it for what control has")
-    for path in "/", "/nope", "/livez/", "/livezz", "/v1/reload", "/v1/dump?map=m":
-        if path != "/":         # the status page
-            same(ask(server.web, path).status, 404, "nothing is at " + path)
+    for path in "/nope", "/livez/", "/livezz", "/v1/reload", "/v1/dump?map=m":
+        same(ask(server.web, path).status, 404, "nothing is at " + path)
     for path in "/livez%", "/livez?a=%4", "/livez?a=%zz", "/livez?%00", "/livez?" + "a=b&" * 17:
         same(ask_json(server.web, path)[0], 400, "not well formed: " + path[:20])
     same(ask(server.web, "/%6civez?a=b&c").status, 200, "what is well formed may look strange")
-    with_body = b"GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello" \
-                b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with_body = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello" \
+                b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     same(raw(server.web, with_body).count(b"ok\n"), 2, "a body is skipped, the connection kept")
 
 
+def test_hosts(server):
+    """A page from elsewhere whose name has come to mean 127.0.0.1 may not read what we say."""
+    for host, status in (("localhost", 200), ("LOCALHOST:9199", 200), ("127.0.0.1", 200),
+                         ("127.0.0.1:9199", 200), ("[::1]:9199", 200), ("evil.example", 421),
+                         ("evil.example:9199", 421), ("127.0.0.1.evil.example", 421),
+                         ("localhost.evil.example", 421), ("255.255.255.255x", 421), ("", 421)):
+        same(ask(server.web, "/livez", headers={"Host": host}).status, status, "Host: " + host)
+    like(raw(server.web, b"GET /livez HTTP/1.0\r\n\r\n").decode(), "^HTTP/1.[01] 200", "none at all")
+
+
 def test_limits(server):
-    huge = b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Huge: %s\r\n\r\n" % (b"a" * 20000)
+    huge = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Huge: %s\r\n\r\n" % (b"a" * 20000)
     like(raw(server.web, huge).decode("latin-1"), r"^(HTTP/1.1 431 |$)", "huge headers: 431")
-    long = b"GET /livez?a=%s HTTP/1.1\r\nHost: x\r\n\r\n" % (b"a" * 20000)
+    long = b"GET /livez?a=%s HTTP/1.1\r\nHost: localhost\r\n\r\n" % (b"a" * 20000)
     like(raw(server.web, long).decode("latin-1"), r"^(HTTP/1.1 414 |HTTP/1.1 431 |$)",
          "a huge address: 414")
-    flood = b"POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n" + b"x" * 300000
+    flood = b"POST /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n" + b"x" * 300000
     ok(b"200 OK" not in raw(server.web, flood), "a huge body ends the connection")
     for junk in b"\x00" * 300 + b"\r\n\r\n", b"GET\r\n\r\n", b"GET  \r\n\r\n", b"\r\n" * 200, \
             b"GET /livez?a HTTP/9.9\r\n\r\n", b"GET /livez HTTP/1.1\r\n: x\r\n\r\n":
@@ -121,7 +130,7 @@ def test_limits(server):
         for s in crowd:
             s.close()
     ok(wait_for(lambda: b"200 OK" in raw(
-        server.web, b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")),
+        server.web, b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")),
        "when they are gone there is room again")
 
 
@@ -263,6 +272,18 @@ def test_counting(server):
     same([m[r] for r in ("found", "notfound", "temp", "perm")],
          [after.sum("socketmapd_requests_total", map="m", result=r) for r in
           ("found", "notfound", "temp", "perm")], "the status has the same numbers")
+    same(m["took"]["count"], after.sum("socketmapd_request_duration_seconds_count", map="m"),
+         "how many were timed")
+    ok(m["took"]["sum"] > 0, "and how long they took")
+    source = status["sources"][0]["took"]
+    same((source["count"], source["sum"] > 0),
+         (after.sum("socketmapd_source_lookup_duration_seconds_count", source="fake"), True),
+         "so are lookups of the source")
+    t = next(m for m in status["maps"] if m["name"] == "t")
+    same(t["temp_reasons"]["too_long"], 1, "reasons of TEMPs")
+    same((status["unknown_map"], m["export"]), (3, None), "unknown maps; no export")
+    ok(status["http"]["2xx"] > 0 and set(status["http"]) == {"2xx", "3xx", "4xx", "5xx"} and
+       status["log"]["suppressed"] >= 0, "requests like this one, and lines not written")
     stats = server.stats()["m"]
     same([int(stats[r]) for r in ("found", "notfound", "temp", "perm")],
          [m[r] for r in ("found", "notfound", "temp", "perm")], "and so has SIGUSR1")
@@ -399,38 +420,8 @@ def test_inherited():
 
 # --- loops that stall -----------------------------------------------------------------------------------
 
-PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 17, 0x4206, 0x4207
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
-_libc.ptrace.restype = ctypes.c_long
-
-
-class Stopped:
-    """One thread of the server stands still, as a debugger would do it."""
-
-    def __init__(self, tid):
-        self.tid = tid
-        self.is_stopped = _libc.ptrace(PTRACE_SEIZE, tid, None, None) == 0 and \
-            _libc.ptrace(PTRACE_INTERRUPT, tid, None, None) == 0
-
-    def __enter__(self):
-        return self.is_stopped
-
-    def __exit__(self, *_):
-        if self.is_stopped:
-            os.waitpid(self.tid, 0x40000000)    # __WALL: it must have been seen to stop
-            _libc.ptrace(PTRACE_DETACH, self.tid, None, None)
-
-
 def test_stall(server):
-    def is_answering(tid):
-        try:
-            with open("/proc/%d/task/%s/comm" % (server.pid, tid)) as f:
-                return f.read().startswith("answers")
-        except OSError:         # a thread of a connection that is over
-            return False
-    loop = next(t for t in os.listdir("/proc/%d/task" % server.pid) if is_answering(t))
-    with Stopped(int(loop)) as is_stopped:
+    with Stopped(thread_of(server.pid, "answers")) as is_stopped:
         if not is_stopped:
             note("no thread can be stopped here: not tested")
             return
@@ -453,6 +444,7 @@ with SERVER:
     SLOW_CLIENT.start()
     test_protocol(SERVER)
     test_counting(SERVER)
+    test_hosts(SERVER)
     test_limits(SERVER)
     test_rejection(SERVER, DIRECTORY)
     test_metrics(SERVER)

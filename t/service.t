@@ -52,7 +52,7 @@ def install(top):
     ok({"usr/local/sbin/socketmapd"} | {LIBEXEC + "/socketmapd-" + d
                                         for d in ("sqlite", "mysql", "ldap")} <= programs,
        "the server and its drivers", programs)
-    same([p for p in programs if not re.match(r"usr/local/(sbin|libexec/socketmapd)/", p)], [],
+    same([p for p in programs if not re.match(r"usr/local/(s?bin|libexec/socketmapd)/", p)], [],
          "nothing else is executable")
     same({oct(mode) for p, mode in found.items() if p not in programs and not p.endswith("/")},
          {"0o644"}, "all other files: 0644")
@@ -63,6 +63,8 @@ def install(top):
             ["usr/local/lib/%s.d/socketmapd.conf" % d for d in ("sysusers", "tmpfiles")],
             ["usr/local/share/man/man%s/%s" % (p[-1], os.path.basename(p))
              for p in glob.glob("man/*.[1-8]")],
+            ["usr/local/share/socketmapd/" + p for p in
+             ("prometheus/rules.yml", "prometheus/rules_test.yml", "grafana/dashboard.json")],
             [DOC + "/README"] + [DOC + "/" + p for p in
                                  glob.glob("contrib/*.conf") + glob.glob("maps.d/**/*.conf")],
             ["etc/socketmapd/maps.d/"]):
@@ -219,7 +221,8 @@ SQL = "CREATE TABLE alias (address VARCHAR(100), goto VARCHAR(100));" + "".join(
     "INSERT INTO alias VALUES ('%s@sql.test', '%s@there.test');" % (u, u) for u in USERS)
 LISTENERS = """listeners = (
   { protocol = "socketmap"; address = "unix:/var/spool/postfix/socketmapd/socketmap";
-    group = "postfix"; mode = "0660"; } );
+    group = "postfix"; mode = "0660"; },
+  { protocol = "control"; address = "unix:/run/socketmapd/control"; } );
 """
 INHERITED = """listeners = (
   { protocol = "socketmap"; address = "systemd:maps"; },
@@ -338,6 +341,18 @@ def postmap_as(m, user):
     return p.stdout.strip() or re.sub(".*: ", "", p.stderr.strip().splitlines()[-1])
 
 
+def check_control(m):
+    def ctl(user, group, *groups):
+        p = m.run("setpriv", "--reuid", user, "--regid", group, *groups,
+                  "/usr/local/bin/socketmapctl", "maps")
+        return p.returncode
+    service = m.id("socketmapd"), m.id("socketmapd", "group")
+    same(m.owner("/run/socketmapd/control"), ("0o660", *service), "the control socket is the service's")
+    same((ctl("root", "root", "--clear-groups"), ctl("socketmapd", "socketmapd", "--clear-groups"),
+          ctl("daemon", "daemon", "--groups", "socketmapd"), ctl("daemon", "daemon", "--clear-groups")),
+         (0, 0, 0, 3), "root, itself and members of its group may use it, and nobody else")
+
+
 def check_started(m, sources):
     works(m, ("start", "socketmapd.service"), "without a configuration a start does nothing")
     same(m.property("socketmapd", "ConditionResult"), "no", "on purpose")
@@ -350,6 +365,7 @@ def check_started(m, sources):
     same(m.owner(SOCKET), ("0o660", user, postfix), "the socket is for group postfix")
     same((postmap_as(m, "postfix"), postmap_as(m, "daemon")),
          ("joe@there.test", "Permission denied"), "which can use it, as others cannot")
+    check_control(m)
     check_sandbox(m)
 
 

@@ -17,6 +17,7 @@ socket={dir}/sock
 port={port}
 bind-address=127.0.0.1
 pid-file={dir}/pid
+tmpdir={dir}
 skip-name-resolve
 skip-log-bin
 performance_schema=OFF
@@ -36,13 +37,16 @@ def _as_mysql():
 
 
 def _install():
-    """Install once, copy for each server."""
+    """
+    Install once, copy for each server. A server that starts removes temporary tables from its tmpdir,
+    whosever they are, so each has its own.
+    """
     if not _template:
         dir = scratch()
         if os.getuid() == 0:
             shutil.chown(dir, "mysql", "mysql")
         p = run(PROGRAMS["mariadb-install-db"], "--no-defaults", "--datadir=" + dir + "/data",
-                "--auth-root-authentication-method=normal", "--skip-test-db",
+                "--tmpdir=" + dir, "--auth-root-authentication-method=normal", "--skip-test-db",
                 "--skip-name-resolve", *_as_mysql())
         if not ok(p.returncode == 0, "a database is installed", p.stdout[-2000:], p.stderr):
             done()

@@ -37,6 +37,45 @@ def ask_json(address, path, **kw):
     return r.status, json.loads(r.body)
 
 
+def post(address, path):
+    """(status, the JSON of the body) of a POST."""
+    return ask_json(address, path, method="POST")
+
+
+class Stream:
+    """A reply of JSON lines, as they come; `status`, and `error` where there is one."""
+
+    def __init__(self, address, path):
+        self.connection = Connection(address)
+        self.connection.request("GET", path)
+        self.reply = self.connection.getresponse()
+        self.status = self.reply.status
+        self.error = json.loads(self.reply.read())["error"] if self.status != 200 else None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.connection.close()
+        self.reply.close()
+
+    def line(self):
+        """The next one; None at the end, be it good or not."""
+        try:
+            line = self.reply.readline()
+        except (http.client.HTTPException, OSError):
+            return None
+        return json.loads(line) if line.endswith(b"\n") else None
+
+    def all(self):
+        """What is left of it."""
+        lines = []
+        while True:
+            lines.append(self.line())
+            if lines[-1] is None:
+                return lines[:-1]
+
+
 def raw(address, data):
     """Send these bytes; all that comes back until the server closes, or keeps still."""
     with connect(address, 3) as s:

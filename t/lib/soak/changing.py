@@ -67,6 +67,7 @@ class Changing:
     """A directory with its truth, and a thread that changes both."""
 
     is_move_one_step = True     # or first there, then no longer here
+    hides_from_lookups = False  # what is hidden from scans
 
     def __init__(self, seed):
         self.pick = random.Random("%s %s" % (seed, self.name))
@@ -153,6 +154,8 @@ class Ldap(Changing):
 
     name = "ldap"
     is_move_one_step = False
+    hides_from_lookups = True   # of the same user
+    scan_bytes = 117000         # about so much comes when all is read
 
     def __init__(self, seed):
         super().__init__(seed)
@@ -214,7 +217,7 @@ HIDDEN = {None: "", "all": "WHERE 1 = 0", "half": "WHERE id % 2 = 0"}
 
 
 class Sql(Changing):
-    """One row for each key; the scans, and lookups for what they lack, look at the view `seen`."""
+    """One row for each key; scans look at the view `seen`."""
 
     def make(self, auto_increment):
         rows = ", ".join("('%s', '%s')" % row for row in (VALUES | self.entry).items())
@@ -232,6 +235,7 @@ class Sql(Changing):
 
 class Db(Sql):
     name = "db"
+    scan_bytes = 19000          # see there
     view = "CREATE OR REPLACE VIEW seen AS %s;"
 
     def __init__(self, seed):

@@ -97,7 +97,8 @@ class Judge:
         key: so it was absent once since the oldest mirror that may still be in use.
         """
         directory, kind = self.kinds[map]
-        return kind.asks and directory.hidden.touch(sent - kind.absent - self.SLACK, got) and \
+        return kind.asks and directory.hides_from_lookups and \
+            directory.hidden.touch(sent - kind.absent - self.SLACK, got) and \
             None in directory.truth.between(key, sent - kind.other - PAUSE, got)
 
 
@@ -210,9 +211,12 @@ class Asker(threading.Thread):
                 return self.judge.judge(map, key, verdict, found[1], sent, got)
         self.judge.complain(map, key, "is answered by", raw)
 
+    def end(self):
+        self.is_over = True
+
     def stop(self):
         """No more questions; what was asked is still answered."""
-        self.is_over = True
+        self.end()
         self.join(2 * self.PATIENCE * SLOW)
         if self.is_alive():
             self.judge.complain("a client does not end:", self.address)
