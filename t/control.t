@@ -124,6 +124,22 @@ def test_refresh(server):
     ok(logged(server, "refresh", map="*"), "logged")
 
 
+def test_refresh_in_a_round():
+    """A scan may read from a snapshot of when its round began: what is ordered later wants another."""
+    directory = Directory(scratch())
+    directory.rows(ROWS)
+    mirror = {"source": "fake", "search": "exact", "mode": "mirror", "refresh": "1h"}
+    server = control_server({"a": mirror, "b": mirror})
+    server.sources = [directory.source()]
+    with server:
+        wait_for(lambda: ask(server.control, "/readyz").status == 200)
+        directory.script("scan * delay 0.5; rows; done")
+        post(server.control, "/v1/refresh?all=1")
+        ok(wait_for(lambda: len(directory.activity("scan")) == 3), "one table is scanned, one waits")
+        post(server.control, "/v1/refresh?all=1")
+        ok(wait_for(lambda: len(directory.activity("end", "scan ")) == 6), "both are scanned once more")
+
+
 def test_accept(server):
     many = dict(ROWS, **{"k%d" % i: "v" for i in range(100)})
     fill(server, many)
@@ -170,6 +186,39 @@ def test_flush(server):
     same(replies(server), new, "everything is asked again")
     same(post(server.control, "/v1/flush?address=%ff"),
          (200, {"flushed": 0, "maps": [], "refreshing": []}), "what no map asks for")
+
+
+def test_flush_in_doubt():
+    """Nobody is told that a key does not exist by what is older than the flush."""
+    directory = Directory(scratch())
+    directory.rows({"old": "v"})
+    mirror = {"source": "fake", "search": "exact", "mode": "mirror", "refresh": "1h", "deadline": "5s"}
+    server = control_server({"m": mirror, "d": {"source": "fake", "search": "exact", "deadline": "5s"}})
+    server.sources = [directory.source()]
+    with server:
+        wait_for(lambda: ask(server.control, "/readyz").status == 200)
+        directory.rows({"old": "v", "new": "w"})
+        same(server.ask("m", "new"), "OK w", "a key that came after the copy was made")
+        directory.script("lookup * temp busy\nscan * temp busy")
+        same((server.ask("m", "new"), server.ask("m", "nobody")), ("OK w", "NOTFOUND "),
+             "the directory fails: what is known stands")
+        same(post(server.control, "/v1/flush?map=m&key=new")[1]["flushed"], 1, "it is flushed")
+        like(server.ask("m", "new"), "^TEMP ", "the copy does not know of it, and does not say so")
+        same(server.ask("m", "old"), "OK v", "what the copy has it says")
+        directory.script("lookup * temp busy")
+        post(server.control, "/v1/refresh?map=m")
+        same(server.wait_for_reply("m", "new", "^OK"), "OK w", "the next copy has it")
+        same(server.ask("m", "nobody2"), "NOTFOUND ", "and is believed about what it lacks")
+
+        directory.script("lookup late delay 1; rows; done")
+        with server.client() as before, server.client() as after:
+            before.send(Client.request("d", "late"))
+            wait_for(lambda: directory.activity("lookup", "late"))
+            directory.rows({"late": "x"})
+            post(server.control, "/v1/flush?map=d&key=late")
+            like(after.ask("d", "late"), "^TEMP ", "who asks after a flush gets no answer of before")
+            same(before.read(), "NOTFOUND ", "who asked before it does")
+            same(after.ask("d", "late"), "OK x", "and then it is asked anew")
 
 
 def test_forgotten_for_good():
@@ -302,12 +351,17 @@ def test_life():
         server.reload()
         ok(wait_for(lambda: ask(server.control, "/v1/reload", "POST").status == 200),
            "becomes a control socket")
+        for mode in "0600", "0640", "0660":
+            server.listeners[-1]["mode"] = mode
+            server.write()
+            same(post(server.control, "/v1/reload")[0], 200, "who changes his own door is told: " + mode)
+            same("%04o" % (os.stat(server.dir + "/control").st_mode & 0o777), mode, "that it has changed")
         server.listeners.pop()
         server.write()
-        try:
-            ask(server.control, "/v1/reload", "POST")
-        except OSError:
-            pass                # there may be nobody left to tell it
+        with Stream(server.control, "/v1/trace") as s:
+            s.line()
+            same(post(server.control, "/v1/reload")[0], 200, "who takes it away, too")
+            ok(s.all() is not None, "streams end before that")
         ok(wait_for(lambda: not os.path.exists(server.dir + "/control")),
            "a reload by the control socket can take it away")
         same(server.ask("single", "a@b.test"), "NOTFOUND ", "and the server lives on")
@@ -362,6 +416,8 @@ with control_server() as SERVER:
     fill(SERVER, ROWS)
     test_flush(SERVER)
     test_reload(SERVER)
+test_refresh_in_a_round()
+test_flush_in_doubt()
 test_forgotten_for_good()
 test_peers()
 test_life()

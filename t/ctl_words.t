@@ -38,6 +38,9 @@ def test_status_words(fake):
     says(fake, "a reload", ["status"], by(config={"path": "/c", "last_reload": {
         "time": 5.0, "ok": False, "why": "maps.d/m.conf:3: no such option"}}), 0,
         "reload /c: refused .*: maps.d/m.conf:3")
+    says(fake, "unknown maps", ["status"], by(unknown_map=1200), 0,
+         "1,200 requests more for maps that are not configured, all told TEMP.*event=unknown_map")
+    says(fake, "no unknown maps", ["status"], by(unknown_map=0), 0, absent=["not configured"])
     says(fake, "a thread", ["status"], by(loops=[{"name": "answers 1", "beat_age": 30.0}]), 0,
          "thread answers 1: stands still for 30 s")
     says(fake, "an export", ["status"],
@@ -104,6 +107,9 @@ def test_explain_words(fake):
         "why": "fewer keys than min_entries", "times": 2, "since": 60})), 0,
         "rejected +the scan was rejected: fewer keys.*2 times, since 1m 00s.*accept",
         "scan +the last one failed: lost connection", "STALE")
+    says(fake, "a scan that failed as it was rejected", explain, by(explained(
+        scan_why="fewer keys", rejected={"why": "fewer keys", "times": 1, "since": 60})), 0,
+        "rejected +the scan was rejected: fewer keys", absent=["the last one failed"])
     says(fake, "no copy", explain, by(explained(state="EMPTY", mirror=None, age=None)), 0, "mirror +is EMPTY")
     says(fake, "a bad value", explain, by(explained(mirror="bad")), 0, "a value that cannot be used")
     says(fake, "suppressed", explain, by(explained(why_not="the domain list does not hold it"), note="A note."),
@@ -121,11 +127,14 @@ def test_stream_words(fake):
         got, out, err = ctl(fake.path, "diff", "m")
         same((got, out), (code, 'k:  mirror "old"  directory nothing\n' * n),
              "diff: %d differences, %d failures" % (n, failed))
-        like(err, r"1,000 keys compared, %d different%s" % (n, "; 1 could" if failed else "\n"),
+        like(err, r"^%s keys compared, %d different%s" % (
+            "999" if failed else "1,000", n, "; 1 could not be looked up\n" if failed else "\n"),
              "diff: in words")
-    fake.answers = {"GET /v1/diff": (200, [{"progress": {"compared": 10, "total": 1000}}, 0.3, end, b""])}
+    fake.answers = {"GET /v1/diff": (200, [{"progress": {"compared": 10, "total": 1000}}, 0.3,
+                                           {"progress": {"compared": 20, "total": 1000}}, 0.3, end, b""])}
     t = Terminal([CTL, "-s", fake.path, "diff", "m"])
     ok(t.wait_for(r"compared 10 of 1,000 \(1%\)"), "diff: progress on a terminal", t.text)
+    ok(t.wait_for(r"compared 20 of 1,000 \(2%\), \d+/s"), "diff: its rate", t.text)
     same(t.end(), 0, "diff: on a terminal")
     fake.answers = {"GET /v1/dump": (200, [{"table": 0, "key": "a", "value": "b"},
                                            {"table": 1, "key": "c", "bad": True},
@@ -138,6 +147,8 @@ def test_stream_words(fake):
     like(out, r"^\d\d:\d\d:\d\d\.250 m k -> FOUND v  \[mirror, stale, 12 us, socketmap\]\n"
          r"7 lookups came too fast to be shown\n$", "trace: a line")
     ok(code == 3 and err, "trace: the server leaves", code, err)
+    same([json.loads(line) for line in ctl(fake.path, "--json", "trace")[1].splitlines()],
+         [TRACED, {"lost": 7}], "trace: programs are spared the signs of life")
 
 
 def test_changes(fake):
@@ -152,9 +163,10 @@ def test_changes(fake):
         "12 answers forgotten in m, n; will be scanned: n")
     says(fake, "reload", ["reload"], {"POST /v1/reload": (200, {"ok": True, "notes": ["a note"]})}, 0,
          "a note\nreloaded")
-    says(fake, "reload refused", ["reload"], {"POST /v1/reload": (409, {
-        "ok": False, "error": "c:1: bad", "errors": ["c:1: bad", "c:2: worse"]})}, 4, "c:1: bad",
-        "c:2: worse", "nothing has changed")
+    fake.answers = {"POST /v1/reload": (409, {
+        "ok": False, "error": "c:1: bad", "errors": ["c:1: bad", "c:2: worse"]})}
+    same(ctl(fake.path, "reload"), (4, "", "socketmapctl: c:1: bad\nc:2: worse\n"
+                                    "socketmapctl: nothing has changed\n"), "reload refused")
 
 
 def test_wait(fake):
@@ -243,12 +255,16 @@ def test_postfix(fake):
     code, lines, out, _ = print_for([inside], *[a_map(n) for n in refused])
     same(lines, ["virtual_mailbox_maps = socketmap:unix:socketmapd/s:virtual_mailbox_maps"],
          "refused: smtpd's only")
-    for name in refused:
+    for name in refused[:3]:
         like(out, r"refuses socketmap: and tcp: in %s\.\n.*\n#   export = \"cdb:/\S+/%s.cdb\";" % (name, name),
              "refused: %s wants an export" % name)
+    same(len(re.findall("export = ", out)), 3, "refused: no export for local(8), which would run commands in it")
     code, lines, out, _ = print_for([inside], *map(exported, refused))
-    same(lines, ["virtual_mailbox_maps = socketmap:unix:socketmapd/s:virtual_mailbox_maps"] +
-         ["%s = cdb:/var/lib/socketmapd/export/%s" % (n, n) for n in refused[3:]], "refused, with exports")
+    same(lines, ["virtual_mailbox_maps = socketmap:unix:socketmapd/s:virtual_mailbox_maps"], "refused, with exports")
+    for name in refused[3:]:
+        like(out, "refuses socketmap: and tcp: in %s, and should not get\n# an export.*: leave %s\n"
+             "# to a file that belongs to root" % (name, name), "refused: what to do about " + name)
+        ok("export/%s" % name not in out, "refused: %s is no export" % name)
     like(out, r"master.cf.*\n#   virtual unix.*\n" + "".join(
         "#     -o %s=cdb:/var/lib/socketmapd/export/%s\n" % (n, n) for n in refused[:3]) +
         "#     -o soft_bounce=yes", "virtual(8) gets them in master.cf")
@@ -366,7 +382,8 @@ def test_completion(fake):
     same(complete("ex"), ["explain"], "a command")
     same(complete("-s", fake.path, "lookup", "virtual_u"), ["virtual_uid_maps"], "a map")
     same(complete("-s", fake.path, "trace", "--map", "virtual_a"), ["virtual_alias_maps"], "--map")
-    complete("-s", fake.path, "lookup", "")
+    same(complete("-s", fake.path, "lookup", ""), ["virtual_alias_maps", "virtual_uid_maps"],
+         "what cannot be a name is not put into the command line")
     ok(not os.path.exists(DIR + "/hacked"), "nothing in a name is obeyed")
     same(complete("refresh", "--w"), ["--wait"], "options of a command")
     same(complete("-s", "/nowhere", "dump", ""), [], "nothing, silently, when there is no server")

@@ -4,6 +4,7 @@
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -90,11 +91,29 @@ def test_protocol(server):
 def test_hosts(server):
     """A page from elsewhere whose name has come to mean 127.0.0.1 may not read what we say."""
     for host, status in (("localhost", 200), ("LOCALHOST:9199", 200), ("127.0.0.1", 200),
-                         ("127.0.0.1:9199", 200), ("[::1]:9199", 200), ("evil.example", 421),
+                         ("127.0.0.1:9199", 200), (socket.gethostname(), 200), ("[::1]:9199", 200), ("evil.example", 421),
                          ("evil.example:9199", 421), ("127.0.0.1.evil.example", 421),
                          ("localhost.evil.example", 421), ("255.255.255.255x", 421), ("", 421)):
         same(ask(server.web, "/livez", headers={"Host": host}).status, status, "Host: " + host)
     like(raw(server.web, b"GET /livez HTTP/1.0\r\n\r\n").decode(), "^HTTP/1.[01] 200", "none at all")
+
+
+def test_both_families():
+    """As systemd listens, with BindIPv6Only=default: IPv4 comes in by the socket of IPv6."""
+    try:
+        both = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    except OSError as e:
+        note("no such socket here: %s" % e)
+        return
+    server = Activated({"n": {"source": "fake", "search": "exact"}})
+    server.sources = [Directory(server.dir).source()]
+    server.listeners.append({"protocol": "http", "address": "systemd:both"})
+    server.inherited = [("both", both)]
+    with server:
+        web = "inet:127.0.0.1:%d" % both.getsockname()[1]
+        same([ask(web, "/livez", headers={"Host": h}).status for h in ("localhost", "evil.example")],
+             [200, 421], "127.0.0.1 by way of ::ffff:127.0.0.1 has no other name, either")
+    both.close()
 
 
 def test_limits(server):
@@ -457,4 +476,5 @@ with SERVER:
 test_states()
 test_replace()
 test_inherited()
+test_both_families()
 done()

@@ -198,6 +198,32 @@ def check_under_load(server, directory):
     same(server.threads(), threads, "nor a thread")
 
 
+def check_removed_source():
+    """Nobody waits for a source that is gone: not its clients, and not the end of the server."""
+    server, directory = start()
+    gone = Directory(server.dir, "gone")
+    gone.script("lookup * silent")
+    server.sources.append(gone.source(timeout="5m"))
+    server.maps["g"] = dict(DEMAND, source="gone", deadline="60s")
+    with server, server.client() as waiting:
+        ok(server.reload(), "a source is added")
+        waiting.send(Client.request("g", "k"))
+        ok(wait_for(lambda: gone.activity("lookup")), "a client waits for a directory that stands still")
+        server.sources.pop()
+        del server.maps["g"]
+        ok(server.reload(), "its source is removed")
+        like(waiting.read(), "^TEMP ", "the client is told at once")
+        ok(wait_for(lambda: not any(is_running(a.pid) for a in gone.activity("lookup"))),
+           "the process ends, though it was asked something")
+        server.maps["g"] = dict(DEMAND, source="gone", deadline="100ms")
+        server.sources.append(gone.source(timeout="5m"))
+        server.reload()
+        like(waiting.ask("g", "l"), "^TEMP ", "another one, who does not wait for long")
+        server.sources.pop()
+        del server.maps["g"]
+        ok(server.reload(), "it is removed once more, and the server stops at once")
+
+
 def check_only_restart():
     server, _ = start()
     with server:
@@ -217,5 +243,6 @@ with server:
     check_listeners(server)
     check_requests_under_way(server, directory)
     check_under_load(server, directory)
+check_removed_source()
 check_only_restart()
 done()

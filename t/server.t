@@ -61,6 +61,26 @@ def check_command_line():
     like(driver.stdout, r"(?i)sqlite[ /]\d+\.\d+", "the driver names its library")
 
 
+def check_journal():
+    """Lines that go to systemd's journal tell it their priority, and others are as they are."""
+    for is_journal in True, False:
+        server, _ = fresh()
+        open(server.logfile, "w").close()
+        st = os.stat(server.logfile)
+        server.env = {"JOURNAL_STREAM": "%d:%d" % (st.st_dev, st.st_ino + (not is_journal))}
+        with server:
+            server.ask("unknown", "a")
+            wait_for(lambda: "unknown_map" in server.log())
+        replace(server.conf, "thraeds = 1;\n")
+        server.spawn().wait(20)
+        lines = server.log().splitlines()
+        for priority, start in (6, "socketmapd: info: event=started "), \
+                (4, "socketmapd: warn: event=unknown_map "), (3, "socketmapd: %s:1: unknown" % server.conf):
+            want = ("<%d>" % priority if is_journal else "") + start
+            ok(any(line.startswith(want) for line in lines), "a line begins with %s" % want, lines)
+        same([line for line in lines if line.startswith("<") != is_journal], [], "and so do all others")
+
+
 def check_sockets():
     server, _ = fresh()
     postfix = grp.getgrnam("postfix")
@@ -265,6 +285,7 @@ def check_signals():
 
 
 check_command_line()
+check_journal()
 check_sockets()
 check_sigterm()
 check_sigterm_under_load()

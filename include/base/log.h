@@ -20,6 +20,16 @@ struct log_settings {
 
 void log_setup(const struct log_settings *settings);
 
+/* Find out who reads stderr: log_prefix(). Once, before any thread and any line. */
+void log_init(void);
+
+/*
+ * What a line on stderr begins with: "<3>" for an error and so on where systemd's journal reads it,
+ * which takes that off and knows the line's priority, else nothing. Source: sd-daemon(3);
+ * JOURNAL_STREAM in systemd.exec(5).
+ */
+const char *log_prefix(enum log_level level);
+
 /* Parse "stderr" or "syslog:FACILITY" into a facility for log_settings. */
 bool log_parse_target(struct text target, int *ret_facility);
 

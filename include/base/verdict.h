@@ -31,7 +31,7 @@ enum verdict {
 	X(REASON_UNUSABLE, "unusable")		/* a value that no client may see */ \
 	X(REASON_TOO_LONG, "too_long")		/* the protocol cannot carry the value */ \
 	X(REASON_UNKNOWN_MAP, "unknown_map") \
-	X(REASON_STOPPING, "stopping")		/* the server is */
+	X(REASON_STOPPING, "stopping")		/* the server is, or was told of other sources */
 
 enum temp_reason {
 #define X(id, name) id,

@@ -36,7 +36,7 @@ void client_free(struct client *c);		/* NULL is fine */
 /*
  * One request, and its whole reply within `msec`.
  *
- * path     with its query, encoded: client_path()
+ * path     with its query, encoded: client_encode()
  * ret      cleared first; reply_done() it in any case
  */
 enum heard client_ask(struct client *c, enum method method, const char *path, uint64_t msec,

@@ -8,17 +8,20 @@
 #include "daemon/http.h"
 
 /*
- * POST /v1/refresh?map=M or ?all=1: scan now, as SIGUSR2 does. 202 {"requested": maps, "time"}; 409 for a
- * map without a mirror.
+ * POST /v1/refresh?map=M or ?all=1: scan now, as SIGUSR2 does. 202 {"requested": maps, "time"};
+ * 409 for a map without a mirror.
  */
 void control_refresh(const struct http_request *request, struct http_reply *reply);
 
-/* POST /v1/accept?map=M: have what was rejected; refresh_accept(). 202 {"accepted": tables, "time"}; 409. */
+/*
+ * POST /v1/accept?map=M: have what was rejected, refresh_accept(). 202 {"accepted": tables, "time"};
+ * 409 when nothing was.
+ */
 void control_accept(const struct http_request *request, struct http_reply *reply);
 
 /*
- * POST /v1/flush?map=M, ?map=M&key=K or ?address=A: forget what single lookups have learnt, and scan the
- * mirrored tables that are concerned. 200 {"flushed": keys, "maps": [...], "refreshing": [...]}.
+ * POST /v1/flush?map=M, ?map=M&key=K or ?address=A: forget what single lookups have learnt, and scan
+ * the mirrored tables that are concerned. 200 {"flushed": keys, "maps": [...], "refreshing": [...]}.
  */
 void control_flush(const struct http_request *request, struct http_reply *reply);
 

@@ -95,7 +95,8 @@ struct http *http_start(struct admin *admin, enum http_door door, int fd,
 
 /*
  * Accept nobody from now on and end what is running, in a thread of its own, since handlers may be
- * waiting for the caller's loop. Then `h` is freed and on_gone(user) called, on `loop`.
+ * waiting for the caller's loop: streams at once, replies when they are sent, or after two seconds.
+ * Then `h` is freed and on_gone(user) called, on `loop`.
  */
 void http_stop(struct http *h, struct loop *loop, void (*on_gone)(void *user), void *user);
 

@@ -11,6 +11,15 @@ void lookups_get(const struct http_request *request, struct http_reply *reply);
 /* {"map", "key", "verdict", ...} */
 json_t *lookups_json(struct text map, struct text key, const struct question_reply *r);
 
+/*
+ * The request's argument `key`. False: it is not there, or longer than anything that mail has a
+ * name for (RFC 5321 4.5.3.1), and `reply` says so. A walk takes time that grows with the square of the
+ * key's length, and no answer comes from its loop meanwhile.
+ */
+bool lookups_take_key(const struct http_request *request, struct text *ret_key,
+		      struct http_reply *reply);
+#define LOOKUPS_KEY_MAX ((size_t)1024)
+
 /* Values of secret maps are for the control socket only. */
 bool lookups_may_see_secrets(const struct http_request *request);
 

@@ -11,7 +11,7 @@ struct tale {
 	struct buf *out;
 };
 
-/* "40 s", "12 min", "5 h", "3 days": in the largest unit of which there are two. */
+/* "40 s", "12 min", "5 h", "3 days": in the largest unit of which there are two, or that fits. */
 void tell_time(struct buf *out, uint64_t msec);
 void tell_named_time(struct buf *out, const char *name, uint64_t msec);	/* "ttl = 40 s" */
 
@@ -28,7 +28,10 @@ struct text tell_key_of(const struct tale *t, const struct explain_table *et);
 /* `"a@b", the address without its extension`; where more of the sentence follows, `is_open`. */
 void tell_key(const struct tale *t, const struct explain_step *s, bool is_open);
 
-/* The command that has a key asked anew. */
+/* "does not answer within deadline = 2 s: it took 5 s" */
+void tell_late(const struct tale *t, const struct explain_table *et);
+
+/* The command that has a key asked anew; copied to a shell it does that, and no more. */
 void tell_flush(const struct tale *t, struct text key);
 
 /* "which is 12 s old", or more when that is too old. */

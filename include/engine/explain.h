@@ -13,6 +13,7 @@ struct explain_live {
 	struct buf text;		/* value, or what clients would be told */
 	struct buf why;			/* TEMP: the driver's own words, escaped; or why it was not asked */
 	uint64_t took;			/* usec in the driver process; 0: it did not come to that */
+	uint64_t waited;		/* usec, for a process that was free, or in vain */
 	bool is_late;			/* no client of this table would have waited for so long */
 	struct buf queries;		/* as sent, expanded and escaped; each ends with a NUL */
 };

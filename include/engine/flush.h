@@ -1,8 +1,13 @@
-/* flush.h - forgets what single lookups have learnt, so that the directory is asked anew. Control thread. */
+/* flush.h - forgets what single lookups have learnt: they are asked anew. Control thread. */
 #ifndef ENGINE_FLUSH_H
 #define ENGINE_FLUSH_H
 
 #include "engine/engine.h"
+
+/*
+ * Where a FOUND was forgotten, no older copy may say NOTFOUND in its place: see table_doubt(). Of what
+ * the directory is being asked at this moment see demand_forget().
+ */
 
 /* What came of it. */
 struct flushed {

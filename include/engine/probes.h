@@ -17,13 +17,13 @@ void probes_end(struct probes *p);
 
 /*
  * Ask a table's directory about a key, for as long as the table's deadline. The caller holds the
- * table until the answer is here, or probes_end() and what it posts to the loop before that has run.
+ * table until the answer is here, or, after probes_end(), until a message runs that he posts then.
  *
  * user    comes back as probe->user
  */
 void probes_ask(struct probes *p, struct table *t, struct text key, void *user);
 
-/* The next that has ended, in whatever order; waits `msec` for it. NULL: none has. Ends with probes_free(). */
+/* The next that has ended, in whatever order; waits `msec` for it. NULL: none. Ends with probes_free(). */
 struct probe *probes_next(struct probes *p, uint64_t msec);
 void probes_free(struct probe *probe);
 

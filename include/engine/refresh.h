@@ -30,8 +30,9 @@ void refresh_adopt(struct refresh *refresh, const struct registry *r);
 void refresh_hurry(struct refresh *refresh);
 
 /*
- * Scan a table now, or NULL: all of them, whatever change_query says. Requests coalesce: a
- * scan that has not begun serves all that came before, and no table is scanned more than once
+ * Scan a table now, or NULL: all of them, whatever change_query says. Requests coalesce: a round of
+ * scans that has not begun serves all that came before, as a driver may read it all from one
+ * snapshot of the directory; and no table is scanned more than once
  * a second. One without a mirror is left alone. Control thread.
  */
 void refresh_now(struct refresh *refresh, const struct table *t);

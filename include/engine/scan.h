@@ -65,7 +65,10 @@ bool scan_sample(struct scan *s, uint64_t random, struct text *ret_key);
 void scan_live(struct scan *s, struct text value);
 void scan_compare(struct scan *s);
 
-/* Are these the same joined values? Directories need not keep to one order; of long lists the length will do. */
+/*
+ * Are these the same joined values? Directories need not keep to one order; of long lists the
+ * length will do.
+ */
 bool scan_is_same(struct text a, struct text b);
 
 /*

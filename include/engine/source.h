@@ -29,6 +29,13 @@ struct source *source_new(struct source_settings *settings, struct loop *control
 struct source *source_ref(struct source *s);
 void source_unref(struct source *s);	/* the last one ends its processes; NULL is fine */
 
+/*
+ * A registry has it from now on, or no longer. The last one to leave stops it, as nobody heeds
+ * any more what it says: requests that wait for it begin anew with the registry of then.
+ */
+void source_enter(struct source *s);
+void source_leave(struct source *s);
+
 const struct source_settings *source_settings(const struct source *s);
 
 /*
@@ -46,6 +53,7 @@ void source_submit(struct job *job);
  */
 struct probe {
 	struct job job;			/* key and expires are the caller's to set, the rest is not */
+	bool wants_queries;		/* the same; without it the driver is asked as for clients */
 	void (*on_end)(struct probe *p);
 	void *user;
 	enum verdict verdict;		/* what came of it, as all that follows */
@@ -54,7 +62,7 @@ struct probe {
 	struct buf why;			/* the driver's own words for that, escaped; or empty */
 	struct buf queries;		/* what the driver sent to the directory, each with a NUL behind it */
 	bool is_cut;			/* there were too many to keep */
-	uint64_t took;			/* usec in the process; 0: it did not come to that */
+	uint64_t took;			/* usec in the process, or in two; 0: it did not come to that */
 };
 
 /*
@@ -65,12 +73,11 @@ struct probe {
 void source_probe(struct table *table, struct probe *p);
 void probe_done(struct probe *p);
 
-/* For the source: a driver is asked, from the start; it tells a query; it is over. */
-void probe_restart(struct probe *p);
+/* For the source: the driver tells a query; it is over. */
 void probe_query(struct probe *p, struct text query);
 void probe_end(struct probe *p, struct answer answer);
 
-/* End its processes and fail what is queued, whoever still holds it: the server stops. */
+/* End its processes and fail what is queued or under way, whoever still holds it. */
 void source_stop(struct source *s);
 
 /* Tell its processes that a table is gone. */

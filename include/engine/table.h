@@ -47,6 +47,7 @@ struct table {
 	_Atomic(struct mirror *) mirror;	/* published; NULL until the first accepted scan */
 	struct demand *demand;			/* owned */
 	_Atomic uint64_t n_learnt;		/* answers of the directory that went into `demand` */
+	_Atomic uint64_t doubted;		/* msec: see table_doubt() */
 	_Atomic uint64_t n_differing;		/* sampled keys whose live answer was another */
 	_Atomic uint64_t scan_began, scan_rows;	/* the running scan; see struct table_scans */
 	pthread_mutex_t lock;			/* guards rejection, scans */
@@ -76,6 +77,13 @@ bool table_is_mirrored(const struct table_settings *s, struct text key);
 enum table_state table_state(const struct table *t, uint64_t now);
 enum table_state table_state_of(const struct table_settings *s, const struct mirror *m, uint64_t now);
 const char *table_state_name(enum table_state state);
+
+/*
+ * The table's cache is about to forget, as the directory has changed: the mirror of now may know as
+ * little of that. Until a later one is there, it is no proof that a key is absent where the
+ * directory is to be asked, and fails. Any thread.
+ */
+void table_doubt(struct table *t);
 
 /* What is known of scans that were rejected; `times` 0: none since the last good one. Any thread. */
 struct rejection table_rejection(struct table *t);

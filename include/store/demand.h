@@ -31,7 +31,8 @@ enum demand_says {
 	DEMAND_FOUND,		/* fresh; value appended */
 	DEMAND_NOTFOUND,	/* the directory said so, less than negative_ttl ago */
 	DEMAND_STALE,		/* it failed less than `retry` ago; an old value appended */
-	DEMAND_FAILED,		/* the same, and there is no old value that may be used */
+	DEMAND_FAILED,		/* the same, and there is no old value that may be used; or it was */
+				/* forgotten, and what is on its way about it is from before that */
 	DEMAND_WAIT,		/* the waiter is parked: demand_put() will return it */
 	DEMAND_FULL,		/* no room even for the question: TEMP */
 };
@@ -84,9 +85,9 @@ struct demand_view demand_look(struct demand *d, struct text key, uint64_t now, 
 
 /*
  * Forget what is noted about a key, or about all keys: values that could stand in, too. What a
- * directory is being asked about comes back to those who wait for it, and who join them until then,
- * but is not kept, as it may be older than this. Nor is anything restored from now on. Returns
- * how many keys were forgotten.
+ * directory is being asked about comes back to those who wait for it, but is not kept, as it may be
+ * older than this; who asks until then gets DEMAND_FAILED. Nor is anything restored from now on.
+ * Returns how many keys were forgotten.
  */
 size_t demand_forget(struct demand *d, struct text key);
 size_t demand_forget_all(struct demand *d);

@@ -9,6 +9,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -20,6 +22,12 @@
 static _Atomic int level = LOG_AT_INFO;
 static _Atomic int keys = LOG_KEYS_HASH;
 static _Atomic int facility = -1;
+static bool is_journal;		/* set by log_init(), then constant */
+
+static const int priorities[] = {
+	[LOG_AT_ERROR] = LOG_ERR, [LOG_AT_WARN] = LOG_WARNING,
+	[LOG_AT_INFO] = LOG_INFO, [LOG_AT_DEBUG] = LOG_DEBUG,
+};
 
 static const struct { const char *name; int facility; } facilities[] = {
 	{ "mail", LOG_MAIL },     { "daemon", LOG_DAEMON }, { "user", LOG_USER },
@@ -43,6 +51,28 @@ bool log_parse_target(struct text target, int *ret_facility)
 			return true;
 		}
 	return false;
+}
+
+void log_init(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	uintmax_t device, inode;
+	struct stat st;
+	char more;
+
+	/* A shell in between may have sent stderr elsewhere, and passed the variable on. */
+	is_journal = stream && fstat(STDERR_FILENO, &st) == 0 &&
+		     sscanf(stream, "%" SCNuMAX ":%" SCNuMAX "%c", &device, &inode, &more) == 2 &&
+		     device == st.st_dev && inode == st.st_ino;
+}
+
+const char *log_prefix(enum log_level at)
+{
+	static const char *const prefixes[] = {
+		[LOG_ERR] = "<3>", [LOG_WARNING] = "<4>", [LOG_INFO] = "<6>", [LOG_DEBUG] = "<7>",
+	};
+
+	return is_journal ? prefixes[priorities[at]] : "";
 }
 
 void log_setup(const struct log_settings *settings)
@@ -223,11 +253,6 @@ static void keep(enum log_level at, const char *event, const struct log_field *f
 
 static void write_line(enum log_level at, struct buf *line)
 {
-	static const int priorities[] = {
-		[LOG_AT_ERROR] = LOG_ERR, [LOG_AT_WARN] = LOG_WARNING,
-		[LOG_AT_INFO] = LOG_INFO, [LOG_AT_DEBUG] = LOG_DEBUG,
-	};
-
 	if (facility >= 0) {
 		syslog(priorities[at], "%s", buf_cstr(line));
 		return;
@@ -259,7 +284,8 @@ void log_event(enum log_level at, const char *event, const char *scope,
 
 	struct buf line = { 0 };
 	if (facility < 0)
-		buf_printf(&line, "%s: %s: ", program_invocation_short_name, words[at]);
+		buf_printf(&line, "%s%s: %s: ", log_prefix(at), program_invocation_short_name,
+			   words[at]);
 	log_format(&line, event, fields, n_fields);
 	if (suppressed)
 		buf_printf(&line, " suppressed=%" PRIu64, suppressed);

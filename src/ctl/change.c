@@ -128,12 +128,11 @@ int ctl_flush(struct ctl *c)
 
 /* --- the configuration ------------------------------------------------------------------- */
 
-static void add_lines(struct buf *out, const json_t *lines)
+static void add_lines(struct buf *out, const json_t *lines, size_t first)
 {
-	const json_t *line;
-	size_t i;
+	for (size_t i = first; i < json_array_size(lines); i++) {
+		const json_t *line = json_array_get(lines, i);
 
-	json_array_foreach(lines, i, line) {
 		show_text(out, (struct text){ json_string_value(line),
 					      json_string_length(line) });
 		buf_byte(out, '\n');
@@ -147,12 +146,12 @@ int ctl_reload(struct ctl *c)
 	int code = ctl_ask(c, POST, "/v1/reload", &reply);
 
 	if (!code && !c->is_json) {
-		add_lines(&out, value_get(reply, "notes"));
+		add_lines(&out, value_get(reply, "notes"), 0);
 		buf_str(&out, "reloaded\n");
 		show_out(&out);
 	} else if (code == CTL_FAILED) {
-		/* The first one has been said. */
-		add_lines(&out, value_get(reply, "errors"));
+		/* The first one has been said: it is the reply's error. */
+		add_lines(&out, value_get(reply, "errors"), 1);
 		fprintf(stderr, "%ssocketmapctl: nothing has changed\n", buf_cstr(&out));
 	}
 	buf_done(&out);

@@ -98,7 +98,8 @@ static void mirror(struct buf *out, const json_t *t)
 		show_seconds(out, value_number(rejected, "since"));
 		buf_str(out, "); `socketmapctl accept` takes it\n");
 	}
-	if (value_get(t, "scan_why")) {
+	if (value_get(t, "scan_why") &&
+	    !(rejected && text_eq(value_text(t, "scan_why"), value_text(rejected, "why")))) {
 		begin(out, "scan");
 		buf_str(out, "the last one failed: ");
 		show_text(out, value_text(t, "scan_why"));

@@ -155,7 +155,9 @@ static void add_export(struct buf *out, const json_t *map)
 
 /*
  * A map that virtual(8) or local(8) does not take from us. What virtual(8) gets goes to
- * `master`, as smtpd(8) has to keep the socketmap.
+ * `master`, as smtpd(8) has to keep the socketmap. local(8) gets nothing: it runs commands that
+ * stand in alias_maps as the owner of the file (aliases(5)), which is the server's user, and those
+ * of mailbox_command_maps as the recipient.
  */
 static void add_refused(struct buf *out, struct buf *master, const json_t *map,
 			const struct way *way, const struct refusal *r)
@@ -165,14 +167,16 @@ static void add_refused(struct buf *out, struct buf *master, const json_t *map,
 
 	add_export(&file, map);
 	buf_printf(out, "# %s refuses socketmap: and tcp: in %s", r->daemon, r->map);
-	if (!file.n)
+	if (!is_virtual)
+		buf_printf(out, ", and should not get\n# an export either, as it runs commands "
+			   "that stand in it: leave %s\n# to a file that belongs to root.\n",
+			   r->map);
+	else if (!file.n)
 		buf_printf(out, ".\n# If it delivers mail here, it needs a file: set\n"
 			   "#   export = \"cdb:/var/lib/socketmapd/export/%s.cdb\";\n"
 			   "# in the map.\n", r->map);
-	else if (is_virtual)
-		buf_str(out, "; see the lines for master.cf below.\n");
 	else
-		buf_str(out, ", but takes the map's export.\n");
+		buf_str(out, "; see the lines for master.cf below.\n");
 	if (r->has_other_readers) {
 		buf_printf(out, "%s = ", r->map);
 		add_table(out, way, value_text(map, "name"));
@@ -180,8 +184,6 @@ static void add_refused(struct buf *out, struct buf *master, const json_t *map,
 	}
 	if (file.n && is_virtual)
 		buf_printf(master, "#     -o %s=%s\n", r->map, buf_cstr(&file));
-	else if (file.n)
-		buf_printf(out, "%s = %s\n", r->map, buf_cstr(&file));
 	buf_done(&file);
 }
 

@@ -111,6 +111,11 @@ static void totals(struct buf *out, const json_t *status)
 	buf_str(out, ", ");
 	show_count(out, temp);
 	buf_str(out, " of them told TEMP\n");
+	if (value_number(status, "unknown_map") > 0) {
+		show_plural(out, value_number(status, "unknown_map"), "request");
+		buf_str(out, " more for maps that are not configured, all told TEMP: the log names "
+			     "them (event=unknown_map)\n");
+	}
 }
 
 static void headline(struct buf *out, const json_t *status)

@@ -1,5 +1,5 @@
+#include "base/clock.h"
 #include "ctl/ctl.h"
-#include "ctl/interrupt.h"
 #include "ctl/show.h"
 #include "ctl/value.h"
 
@@ -13,6 +13,7 @@ struct stream {
 	void (*show)(struct stream *s, const json_t *line);
 	struct buf out;
 	json_t *end;		/* the last line, if it has come */
+	uint64_t began;		/* msec of clock_msec() */
 	double table;		/* the table whose keys were printed last */
 	double n_bad;
 	bool is_progress_shown;
@@ -37,10 +38,10 @@ static bool on_line(void *ctx, struct text line)
 		return false;
 	}
 	clear_progress(s);
-	if (s->ctl->is_json) {
+	if (s->ctl->is_json && json_object_size(o) > 0) {	/* empty: a sign of life */
 		buf_text(&s->out, line);
 		buf_byte(&s->out, '\n');
-	} else {
+	} else if (!s->ctl->is_json) {
 		s->show(s, o);
 	}
 	if (value_true(o, "end"))
@@ -57,6 +58,8 @@ static bool on_line(void *ctx, struct text line)
 static int run(struct stream *s, const char *path, bool is_endless)
 {
 	struct reply reply = { 0 };
+
+	s->began = clock_msec();
 	enum heard heard = client_stream(s->ctl->client, path, s->ctl->timeout, on_line, s,
 					 &reply);
 	json_t *root = value_parse(buf_view(&reply.body));
@@ -140,6 +143,7 @@ static void show_progress(struct stream *s, const json_t *p)
 {
 	struct buf line = { 0 };
 	double compared = value_number(p, "compared"), total = value_number(p, "total");
+	double seconds = (double)(clock_msec() - s->began) / 1000;
 
 	if (!isatty(STDERR_FILENO))
 		return;
@@ -149,6 +153,11 @@ static void show_progress(struct stream *s, const json_t *p)
 	show_count(&line, total);
 	if (total > 0)
 		buf_printf(&line, " (%.0f%%)", 100 * compared / total);
+	if (compared > 0 && seconds > 0.1) {
+		buf_str(&line, ", ");
+		show_rate(&line, compared / seconds);
+		buf_str(&line, "/s");
+	}
 	fflush(stdout);
 	fputs(buf_cstr(&line), stderr);
 	s->is_progress_shown = true;
@@ -185,9 +194,10 @@ static void show_difference(struct stream *s, const json_t *line)
 static int judge(const json_t *end)
 {
 	double different = value_number(end, "different"), failed = value_number(end, "failed");
+	double tried = value_number(end, "compared");
 	struct buf line = { 0 };
 
-	show_plural(&line, value_number(end, "compared"), "key");
+	show_plural(&line, failed > 0 ? tried - failed : tried, "key");
 	buf_str(&line, " compared, ");
 	show_count(&line, different);
 	buf_str(&line, " different");

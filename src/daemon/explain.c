@@ -205,10 +205,12 @@ void explain_reply(const struct http_request *request, struct http_reply *reply)
 {
 	struct text map, key, live = { 0 };
 
-	if (!http_argument(request, "map", &map) || !http_argument(request, "key", &key)) {
-		json_fail(reply, 400, "it wants map=NAME and key=KEY");
+	if (!http_argument(request, "map", &map)) {
+		json_fail(reply, 400, "which map? It wants map=NAME");
 		return;
 	}
+	if (!lookups_take_key(request, &key, reply))
+		return;
 	http_argument(request, "live", &live);
 
 	struct explanation *x = explain_get(request->admin->engine, map, key,

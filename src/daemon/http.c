@@ -1,5 +1,6 @@
 #include "daemon/http.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/must.h"
 #include "daemon/json.h"
@@ -8,8 +9,10 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <microhttpd.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +28,13 @@
 #define STACK_BYTES ((size_t)512 << 10)
 
 #define ARGUMENTS_MAX 16
+
+/*
+ * How long those who are being answered when a socket goes are waited for, msec: one of them may
+ * have made it go, by a reload, and wants to know how that went.
+ */
+#define LAST_WORDS_MSEC 2000
+#define TICK_MSEC 5
 
 #define NO_POLICY "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"
 
@@ -43,6 +53,7 @@ struct http {
 	const struct http_limits *limits;
 	struct MHD_Daemon *daemon;
 	_Atomic bool is_stopping;
+	_Atomic unsigned n_open;	/* requests that are being answered */
 	struct message message;		/* the end; what follows is for it */
 	struct loop *loop;
 	pthread_t closer;
@@ -68,7 +79,8 @@ struct exchange {
 	struct http_request request;
 	struct http_argument arguments[ARGUMENTS_MAX];
 	size_t body;			/* bytes of it */
-	bool is_begun;
+	bool is_begun;			/* its headers are here */
+	bool is_open;			/* all of it is, and counted */
 };
 
 static int hex_value(char c)
@@ -182,29 +194,36 @@ static bool is_loopback(int fd)
 		return false;
 	if (own.ss_family == AF_INET)
 		return ntohl(((struct sockaddr_in *)&own)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
-	return own.ss_family == AF_INET6 &&
-	       IN6_IS_ADDR_LOOPBACK(&((struct sockaddr_in6 *)&own)->sin6_addr);
+	if (own.ss_family != AF_INET6)
+		return false;
+
+	/* A socket of systemd's may be for both families: "::ffff:127.0.0.1", RFC 4291 2.5.5.2. */
+	const struct in6_addr *six = &((struct sockaddr_in6 *)&own)->sin6_addr;
+	return IN6_IS_ADDR_LOOPBACK(six) ||
+	       (IN6_IS_ADDR_V4MAPPED(six) && six->s6_addr[12] == IN_LOOPBACKNET);
 }
 
 /*
  * A page in an administrator's browser may come from a host whose owner lets its name point to 127.0.0.1
  * ("DNS rebinding"), and could then read what we say. Who really means this host calls it
- * localhost, or by its number.
+ * localhost, by its name (which Debian lets point to 127.0.1.1), or by its number.
  */
 static bool is_misled(int fd, const char *host)
 {
 	struct text name = text_of(host ? host : "localhost");
 	const char *colon = text_rchr(name, ':');
-	char number[INET_ADDRSTRLEN] = "";
+	char called[HOST_NAME_MAX + 1] = "", own[HOST_NAME_MAX + 1] = "";
 	struct in_addr ignored;
 
 	if (!is_loopback(fd) || (name.n && name.p[0] == '['))
 		return false;
 	if (colon)
 		name = text_before(name, colon);
-	if (name.n < sizeof number)
-		memcpy(number, name.p, name.n);
-	return strcasecmp(number, "localhost") != 0 && inet_pton(AF_INET, number, &ignored) != 1;
+	if (name.n < sizeof called)
+		memcpy(called, name.p, name.n);
+	gethostname(own, sizeof own - 1);
+	return strcasecmp(called, "localhost") != 0 && strcasecmp(called, own) != 0 &&
+	       inet_pton(AF_INET, called, &ignored) != 1;
 }
 
 /* Returns what a 405 allows, or NULL. */
@@ -218,11 +237,12 @@ static const char *answer(struct exchange *x, const char *method, const char *ho
 	const char *allow = NULL;
 
 	if (h->limits->may && !h->limits->may(h->admin, x->request.fd)) {
-		json_fail(reply, 403, "this socket is not for you");
+		json_fail(reply, 403, "this socket is for root, the server's user and members of "
+			  "its group");
 		return NULL;
 	}
 	if (is_misled(x->request.fd, host)) {
-		json_fail(reply, 421, "this is localhost, and has no other name");
+		json_fail(reply, 421, "this is not the host that you name");
 		return NULL;
 	}
 	if (!is_get && !(is_post && h->door == HTTP_CONTROL)) {
@@ -359,6 +379,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
 		return x->body > BODY_MAX ? MHD_NO : MHD_YES;
 	}
 
+	x->is_open = true;
+	atomic_fetch_add_explicit(&h->n_open, 1, memory_order_relaxed);
 	const union MHD_ConnectionInfo *info =
 		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
 	x->request.fd = info ? info->connect_fd : -1;
@@ -373,12 +395,14 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **st
 			 enum MHD_RequestTerminationCode why)
 {
 	struct exchange *x = *state;
-	(void)cls;
+	struct http *h = cls;
 	(void)connection;
 	(void)why;
 
 	if (!x)
 		return;
+	if (x->is_open)
+		atomic_fetch_sub_explicit(&h->n_open, 1, memory_order_relaxed);
 	buf_done(&x->decoded);
 	free(x->uri);
 	free(x);
@@ -445,8 +469,14 @@ static void on_gone(struct message *message)
 static void *close_all(void *arg)
 {
 	struct http *h = arg;
+	uint64_t end = clock_msec() + LAST_WORDS_MSEC;
+	int fd = MHD_quiesce_daemon(h->daemon);
 
+	while (atomic_load_explicit(&h->n_open, memory_order_relaxed) && clock_msec() < end)
+		poll(NULL, 0, TICK_MSEC);
 	MHD_stop_daemon(h->daemon);
+	if (fd >= 0)
+		close(fd);
 	loop_post(h->loop, &h->message);
 	return NULL;
 }

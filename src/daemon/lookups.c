@@ -43,7 +43,9 @@ static const char *class_of(struct answer a)
 json_t *lookups_json(struct text map, struct text key, const struct question_reply *r)
 {
 	bool is_found = r->answer.verdict == FOUND;
-	bool is_kept = r->origin == ORIGIN_MIRROR || r->origin == ORIGIN_CACHE;
+	/* Of what nobody could say there is no age. */
+	bool has_age = (r->origin == ORIGIN_MIRROR || r->origin == ORIGIN_CACHE) &&
+		       (is_found || r->answer.verdict == NOTFOUND);
 
 	return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:s, s:b, s:o, s:o, s:o, s:f}",
 			 "map", json_text(map), "key", json_text(key),
@@ -52,10 +54,22 @@ json_t *lookups_json(struct text map, struct text key, const struct question_rep
 			 "matched_key", text_or_null(is_found, buf_view(&r->matched_key)),
 			 "step", is_found ? json_integer(r->step) : json_null(),
 			 "from", origin_name(r->origin), "stale", r->is_stale,
-			 "age", is_kept ? json_seconds(r->age) : json_null(),
+			 "age", has_age ? json_seconds(r->age) : json_null(),
 			 "reason", text_or_null(r->answer.value.n && !is_found, r->answer.value),
 			 "reason_class", json_str(class_of(r->answer)),
 			 "took", (double)r->took / 1e6);
+}
+
+bool lookups_take_key(const struct http_request *request, struct text *ret_key,
+		      struct http_reply *reply)
+{
+	if (!http_argument(request, "key", ret_key))
+		json_fail(reply, 400, "which key? It wants key=KEY");
+	else if (ret_key->n > LOOKUPS_KEY_MAX)
+		json_fail(reply, 400, "the key is longer than %zu bytes", LOOKUPS_KEY_MAX);
+	else
+		return true;
+	return false;
 }
 
 void lookups_get(const struct http_request *request, struct http_reply *reply)
@@ -63,10 +77,8 @@ void lookups_get(const struct http_request *request, struct http_reply *reply)
 	struct question_reply r;
 	struct text key;
 
-	if (!http_argument(request, "key", &key)) {
-		json_fail(reply, 400, "which key? It wants key=KEY");
+	if (!lookups_take_key(request, &key, reply))
 		return;
-	}
 	if (!question_ask(request->admin->engine, request->rest, key,
 			  lookups_may_see_secrets(request), &r)) {
 		json_fail(reply, 503, "no answer loop answers");

@@ -35,12 +35,12 @@ static void print_version(void)
 }
 
 /* Lines of `text` on stderr, so that they can be read at a terminal and in a journal alike. */
-static void complain(struct buf *text)
+static void complain(enum log_level level, struct buf *text)
 {
 	struct text rest = buf_view(text), line;
 
 	while (text_next(&rest, "\n", &line))
-		fprintf(stderr, "socketmapd: %.*s\n", (int)line.n, line.p);
+		fprintf(stderr, "%ssocketmapd: %.*s\n", log_prefix(level), (int)line.n, line.p);
 	buf_done(text);
 }
 
@@ -72,7 +72,7 @@ static int serve(const char *path, struct settings *settings, bool is_replacing)
 	log_setup(&settings->daemon.log);
 	struct server *server = server_new(path, settings, is_replacing, &why);
 	if (!server) {
-		complain(&why);
+		complain(LOG_AT_ERROR, &why);
 		return 1;
 	}
 
@@ -125,12 +125,13 @@ int main(int argc, char **argv)
 	}
 
 	harden();
+	log_init();
 	hash_init();
 	json_init();
 	struct settings *settings = conf_load(path, &why, &notes);
-	complain(&notes);
+	complain(LOG_AT_WARN, &notes);
 	if (!settings) {
-		complain(&why);
+		complain(LOG_AT_ERROR, &why);
 		return 1;
 	}
 	buf_done(&why);

@@ -22,7 +22,7 @@ void tell_time(struct buf *out, uint64_t msec)
 {
 	uint64_t s = (msec + 500) / 1000;
 
-	if (msec < 1000)
+	if (msec < 1000 || (msec < 2000 && msec % 1000))
 		buf_printf(out, "%u ms", (unsigned)msec);
 	else if (s < 120)
 		buf_printf(out, "%u s", (unsigned)s);
@@ -68,11 +68,53 @@ struct text tell_key_of(const struct tale *t, const struct explain_table *et)
 	return buf_view(&tell_step(t, et)->key);
 }
 
+/* Who sends mail chooses keys, and could have an administrator run `$(...)`: POSIX sh 2.2.2. */
+static void add_word(struct buf *out, struct text word)
+{
+	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+				    "0123456789@.+-_=:/";
+	bool is_plain = true;
+
+	for (size_t i = 0; i < word.n; i++)
+		is_plain &= memchr(plain, word.p[i], sizeof plain - 1) != NULL;
+	if (is_plain) {
+		buf_text(out, word);
+		return;
+	}
+	buf_byte(out, '\'');
+	for (size_t i = 0; i < word.n; i++)
+		if (word.p[i] == '\'')
+			buf_str(out, "'\\''");
+		else
+			buf_byte(out, word.p[i]);
+	buf_byte(out, '\'');
+}
+
 void tell_flush(const struct tale *t, struct text key)
 {
-	buf_printf(t->out, "`socketmapctl flush %.*s ", (int)t->map.n, t->map.p);
-	buf_text(t->out, key);
+	buf_printf(t->out, "`socketmapctl flush %s%.*s ", key.n && *key.p == '-' ? "-- " : "",
+		   (int)t->map.n, t->map.p);
+	if (key.n > SHOWN_MAX)
+		buf_str(t->out, "KEY");
+	else
+		add_word(t->out, key);
 	buf_byte(t->out, '`');
+}
+
+void tell_late(const struct tale *t, const struct explain_table *et)
+{
+	const struct explain_live *l = &et->live;
+
+	buf_str(t->out, "does not answer within ");
+	tell_named_time(t->out, "deadline", et->times.deadline);
+	if (l->waited > l->took) {
+		buf_str(t->out, ": for ");
+		tell_time(t->out, l->waited / 1000);
+		buf_str(t->out, " no driver process was free to ask it");
+	} else if (l->took) {
+		buf_str(t->out, ": it took ");
+		tell_time(t->out, l->took / 1000);
+	}
 }
 
 /* --- how a candidate came about ---------------------------------------------------------- */
@@ -138,10 +180,14 @@ void tell_rejection(const struct tale *t, const struct explain_table *et)
 {
 	const struct rejection *r = &et->rejection;
 
-	buf_printf(t->out, " Its scans have been rejected, %llu in a row for ",
-		   (unsigned long long)r->times);
+	if (r->times == 1)
+		buf_str(t->out, " The mirror's last scan was rejected, ");
+	else
+		buf_printf(t->out, " The mirror's scans have been rejected, %llu in a row for ",
+			   (unsigned long long)r->times);
 	tell_time(t->out, et->rejected_for);
-	buf_printf(t->out, ": %s (%zu keys", scan_fault_name(r->fault), r->new);
+	buf_printf(t->out, "%s: %s (%zu key%s", r->times == 1 ? " ago" : "",
+		   scan_fault_name(r->fault), r->new, r->new == 1 ? "" : "s");
 	if (et->has_mirror)
 		buf_printf(t->out, ", the copy has %zu", r->old);
 	buf_printf(t->out, "). If that is how it should be: `socketmapctl accept %.*s`.",
@@ -156,11 +202,15 @@ void tell_last_scan(const struct tale *t, const struct explain_table *et)
 		buf_str(t->out, " The last refresh failed ");
 		tell_time(t->out, et->scan.ago);
 		buf_printf(t->out, " ago: %s.", et->scan.why);
+		if (et->scan.is_running)
+			buf_str(t->out, " Another one is running.");
 	} else if (et->source_state == SOURCE_DOWN && *et->source_why) {
 		buf_printf(t->out, " Its source is down: %s.", et->source_why);
 	} else if (!et->scan.ago) {
 		buf_str(t->out, et->scan.is_running ? " Its first scan is running." :
 						      " No scan has ended yet.");
+	} else if (et->scan.is_running) {
+		buf_str(t->out, " A refresh is running.");
 	}
 }
 
@@ -170,9 +220,11 @@ void tell_next_refresh(const struct tale *t, const struct explain_table *et)
 
 	if (et->scan.is_running) {
 		buf_str(t->out, "a refresh is running");
+	} else if (ago >= every) {
+		buf_str(t->out, "the next refresh is due");
 	} else {
 		buf_str(t->out, "the next refresh comes in about ");
-		tell_time(t->out, ago < every ? every - ago : 0);
+		tell_time(t->out, every - ago);
 	}
 }
 

@@ -21,16 +21,24 @@ static void say_stale_value(const struct tale *t, const struct explain_table *et
 {
 	const struct explain_live *l = &et->live;
 
-	buf_str(t->out, t->x->is_live ? "The directory cannot answer" : "The directory was not asked");
+	buf_str(t->out, "The directory ");
+	if (!et->would_ask)
+		buf_str(t->out, "has just failed, and is left alone for a second");
+	else if (!l->was_asked)
+		buf_str(t->out, t->x->is_live ? "could not be asked" : "was not asked");
+	else if (l->is_late)
+		tell_late(t, et);
+	else
+		buf_str(t->out, "cannot answer");
 	if (l->was_asked && l->verdict == TEMP && l->why.n) {
 		buf_str(t->out, ": ");
 		buf_text(t->out, buf_view(&l->why));
 	} else if (et->source_state == SOURCE_DOWN && *et->source_why) {
 		buf_printf(t->out, ": %s", et->source_why);
 	}
-	buf_str(t->out, ". So the stale value stands in that ");
+	buf_str(t->out, ". So a stale value stands in: ");
 	tell_place(t, "source", et);
-	buf_str(t->out, " gave for ");
+	buf_str(t->out, " gave it for ");
 }
 
 static void say_cache_hit(const struct tale *t, const struct explain_table *et)
@@ -216,7 +224,7 @@ static void say_difference(const struct tale *t, const struct explain_table *et)
 		buf_str(t->out, " is not found");
 	}
 	if (et->origin == ORIGIN_CACHE) {
-		buf_str(t->out, ". It is believed after ");
+		buf_str(t->out, ". Clients get that after ");
 		tell_flush(t, tell_key_of(t, et));
 	} else if (et->rejection.times) {
 		buf_byte(t->out, '.');
@@ -230,11 +238,31 @@ static void say_difference(const struct tale *t, const struct explain_table *et)
 	buf_byte(t->out, '.');
 }
 
-/* A copy answers, and nobody knows whether it is right. */
+/* A copy answers, and nobody knows in time whether it is right. */
 static bool is_unconfirmed(const struct explain_table *et)
 {
-	return et->is_reached && et->live.was_asked && et->live.verdict == TEMP && et->live.why.n &&
-	       !et->is_stale && et->verdict != TEMP;
+	const struct explain_live *l = &et->live;
+
+	return et->is_reached && l->was_asked && !et->is_stale && et->verdict != TEMP &&
+	       ((l->verdict == TEMP && l->why.n) || (et->would_ask && l->is_late));
+}
+
+static void say_unconfirmed(const struct tale *t, const struct explain_table *et)
+{
+	const struct explain_live *l = &et->live;
+
+	if (l->verdict == TEMP) {
+		buf_str(t->out, " The directory itself cannot say so at this moment: ");
+		buf_text(t->out, buf_view(&l->why));
+	} else {
+		buf_str(t->out, " The directory itself ");
+		tell_late(t, et);
+	}
+	if (l->verdict == FOUND) {
+		buf_str(t->out, ". It has the value ");
+		tell_quoted(t->out, buf_view(&l->text));
+	}
+	buf_byte(t->out, '.');
 }
 
 static void say_more(const struct tale *t)
@@ -248,9 +276,7 @@ static void say_more(const struct tale *t)
 		}
 	for (size_t i = 0; (et = next_view(t, &i));)
 		if (is_unconfirmed(et)) {
-			buf_str(t->out, " The directory itself cannot say so at this moment: ");
-			buf_text(t->out, buf_view(&et->live.why));
-			buf_byte(t->out, '.');
+			say_unconfirmed(t, et);
 			return;
 		}
 }

@@ -31,8 +31,16 @@ static void say_stale_miss(const struct tale *t, const struct explain_table *et)
 	tell_last_scan(t, et);
 }
 
+/* Nobody asks it, or it has been asked. */
 static void say_down(const struct tale *t, const struct explain_table *et)
 {
+	if (et->live.took) {
+		tell_place(t, "The directory of source", et);
+		buf_str(t->out, " was asked just now, and is down: ");
+		buf_text(t->out, buf_view(&et->live.why));
+		buf_byte(t->out, '.');
+		return;
+	}
 	tell_place(t, "Source", et);
 	if (et->failing_for) {
 		buf_str(t->out, " has been down for ");
@@ -55,36 +63,72 @@ static void say_deadline(const struct tale *t, const struct explain_table *et)
 		return;
 	}
 	tell_place(t, "The directory of source", et);
-	buf_str(t->out, " does not answer within ");
-	tell_named_time(t->out, "deadline", et->times.deadline);
-	if (l->was_asked && l->took) {
-		buf_str(t->out, ": it took ");
-		tell_time(t->out, l->took / 1000);
-		if (l->verdict == TEMP && l->why.n) {
-			buf_str(t->out, " (");
-			buf_text(t->out, buf_view(&l->why));
-			buf_byte(t->out, ')');
-		}
+	buf_byte(t->out, ' ');
+	tell_late(t, et);
+	if (l->took && l->verdict == TEMP && l->why.n) {
+		buf_str(t->out, " (");
+		buf_text(t->out, buf_view(&l->why));
+		buf_byte(t->out, ')');
 	}
 	buf_byte(t->out, '.');
 	if (et->source_state == SOURCE_DOWN && *et->source_why)
 		buf_printf(t->out, " The last error of its source: %s.", et->source_why);
 }
 
+/* A client's question of before. */
+static void say_failed_before(const struct tale *t, const struct explain_table *et)
+{
+	const struct explain_live *l = &et->live;
+
+	tell_place(t, "The directory of source", et);
+	buf_str(t->out, " failed to answer for ");
+	tell_quoted(t->out, tell_key_of(t, et));
+	buf_byte(t->out, ' ');
+	tell_time(t->out, et->cache.age);
+	buf_str(t->out, " ago, and is left alone for a second.");
+	if (l->was_asked && l->verdict == TEMP && l->why.n) {
+		buf_str(t->out, " Asked again just now, it fails once more: ");
+		buf_text(t->out, buf_view(&l->why));
+		buf_byte(t->out, '.');
+	} else if (l->was_asked && l->verdict != TEMP) {
+		buf_str(t->out, " Asked again just now, it answers.");
+	} else if (et->source_state == SOURCE_DOWN && *et->source_why) {
+		buf_printf(t->out, " The last error of its source: %s.", et->source_why);
+	}
+}
+
 static void say_failed(const struct tale *t, const struct explain_table *et)
 {
+	if (!et->would_ask) {
+		say_failed_before(t, et);
+		return;
+	}
 	tell_place(t, "The lookup failed in source", et);
-	if (et->would_ask && et->live.why.n) {
+	if (et->live.why.n) {
 		buf_str(t->out, ": ");
 		buf_text(t->out, buf_view(&et->live.why));
-	} else if (!et->would_ask) {
-		buf_byte(t->out, ' ');
-		tell_time(t->out, et->cache.age);
-		buf_str(t->out, " ago, and is repeated after a second");
-		if (*et->source_why)
-			buf_printf(t->out, ": %s", et->source_why);
 	}
 	buf_byte(t->out, '.');
+}
+
+/* Why the mirror's word does not do instead of the directory's. */
+static void say_mirror_is_stale(const struct tale *t, const struct explain_table *et)
+{
+	if (et->state != TABLE_STALE || !et->is_mirrored || et->mirror != MIRROR_ABSENT)
+		return;
+	buf_str(t->out, " The mirror does not have the key, but is not believed about that, as it "
+			"is ");
+	tell_time(t->out, et->age);
+	buf_str(t->out, " old, more than ");
+	tell_named_time(t->out, "max_age", et->times.max_age);
+	buf_byte(t->out, '.');
+	tell_last_scan(t, et);
+}
+
+static void say_queue(const struct tale *t, const struct explain_table *et)
+{
+	tell_place(t, "The queue of source", et);
+	buf_str(t->out, " is full: lookups come faster than the directory answers them.");
 }
 
 static void say_other(const struct tale *t, const struct explain_table *et)
@@ -111,12 +155,18 @@ void tell_temp(const struct tale *t, const struct explain_table *et)
 		break;
 	case REASON_DOWN:
 		say_down(t, et);
+		say_mirror_is_stale(t, et);
 		break;
 	case REASON_DEADLINE:
 		say_deadline(t, et);
+		say_mirror_is_stale(t, et);
 		break;
 	case REASON_FAILED:
 		say_failed(t, et);
+		say_mirror_is_stale(t, et);
+		break;
+	case REASON_QUEUE:
+		say_queue(t, et);
 		break;
 	default:
 		say_other(t, et);

@@ -340,11 +340,12 @@ static void finish(struct gathering *g)
 static void take_probe(struct gathering *g, struct explain_live *live)
 {
 	const struct probe *p = &g->probe;
-	const struct explain_table *et = current(g);
+	uint64_t msec = clock_msec() - g->asked;
 
 	live->was_asked = true;
 	live->took = p->took;
-	live->is_late = clock_msec() - g->asked > et->times.deadline;
+	live->waited = msec * 1000 > p->took ? msec * 1000 - p->took : 0;
+	live->is_late = msec > current(g)->times.deadline;
 	buf_text(&live->queries, buf_view(&p->queries));
 }
 
@@ -387,7 +388,8 @@ static void on_tick(uv_timer_t *timer)
 		return;
 	live = &current(g)->live;
 	take_probe(g, live);
-	live->took = (clock_msec() - g->asked) * 1000;
+	live->took = live->waited;	/* nobody knows how much of it was which */
+	live->waited = 0;
 	live->is_late = true;
 	buf_str(&live->why, "it has not answered yet");
 	for (advance(g); current(g); advance(g))
@@ -427,7 +429,7 @@ static void gather(struct errand *e, struct inquiry *q, struct map *m)
 
 	*g = (struct gathering){
 		.errand = e, .inquiry = q, .map = map_ref(m), .ends = clock_msec() + e->msec,
-		.probe = { .on_end = on_probed, .user = g },
+		.probe = { .on_end = on_probed, .user = g, .wants_queries = true },
 	};
 	uv_timer_init(&e->engine->loops.control.uv, &g->timer);
 	g->timer.data = g;

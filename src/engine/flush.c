@@ -18,8 +18,10 @@ struct flushed flush_map(struct engine *e, struct map *m)
 {
 	struct flushed f = { 0 };
 
-	for (size_t i = 0; i < m->n_tables; i++)
+	for (size_t i = 0; i < m->n_tables; i++) {
+		table_doubt(m->tables[i]);
 		forgot(e, m->tables[i], demand_forget_all(m->tables[i]->demand), &f);
+	}
 	return f;
 }
 
@@ -34,8 +36,11 @@ static void flush_table(struct engine *e, const struct map *m, struct table *t, 
 
 	if (search_start(&search, &m->settings->rules, request))
 		while (search_next(&search, &key)) {
+			if (!table_asks(t->settings, key))
+				continue;
+			is_asked = true;
+			table_doubt(t);
 			n += demand_forget(t->demand, key);
-			is_asked |= table_asks(t->settings, key);
 		}
 	search_done(&search);
 	if (is_asked)

@@ -298,7 +298,10 @@ static void settle(struct persist *p, struct save *s)
 	count_one(s->is_written ? &p->n_written : &p->n_failed);
 	if (!k)
 		return;
-	k->due = clock_msec() + p->interval;
+	/* Told to forget while it was written: see on_forgotten(). */
+	bool is_behind = k->is_changed && k->table->settings->mode == TABLE_DEMAND;
+
+	k->due = is_behind ? 0 : clock_msec() + p->interval;
 	if (s->is_written) {
 		k->learnt = s->learnt;
 		log_event(k->has_failed ? LOG_AT_INFO : LOG_AT_DEBUG, "snapshot_written",

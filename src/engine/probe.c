@@ -10,16 +10,11 @@ void source_probe(struct table *table, struct probe *p)
 	p->job.table = table;
 	p->job.probe = p;
 	p->job.is_retried = false;
-	probe_restart(p);
-	source_submit(&p->job);
-}
-
-void probe_restart(struct probe *p)
-{
-	p->took = 0;
 	p->is_cut = false;
+	p->took = 0;
 	buf_clear(&p->why);
 	buf_clear(&p->queries);
+	source_submit(&p->job);
 }
 
 void probe_query(struct probe *p, struct text query)

@@ -28,6 +28,7 @@ struct asking {
 	uv_timer_t timer;
 	struct ask *ask;		/* lent out */
 	uint64_t began;			/* usec of clock_usec() */
+	uint64_t ends;			/* msec of clock_msec(): by then nobody listens any more */
 };
 
 void question_set(struct question_reply *r, struct answer answer)
@@ -119,6 +120,16 @@ static void end(struct asking *a, struct answer answer, const struct map *m)
 	uv_close((uv_handle_t *)&a->timer, on_closed);
 }
 
+static void give_up(struct asking *a, struct answer why)
+{
+	struct errand *e = a->errand;
+	struct text map = buf_view(&e->map);
+
+	a->lookup.tally = (struct tally){ 0 };
+	end(a, lookup_refusal(map, why, &a->lookup.reason),
+	    registry_find(engine_registry(e->engine), map));
+}
+
 /* Begin, or go on with an ask that came home, or did not in time. */
 static void go_on(struct asking *a, const struct ask *ask, bool is_late)
 {
@@ -130,9 +141,11 @@ static void go_on(struct asking *a, const struct ask *ask, bool is_late)
 	struct answer answer;
 
 	if (atomic_load_explicit(&e->engine->is_closing, memory_order_relaxed)) {
-		a->lookup.tally = (struct tally){ 0 };
-		answer = answer_temp_for(REASON_STOPPING, "server is stopping");
-		end(a, lookup_refusal(map, answer, &a->lookup.reason), registry_find(r, map));
+		give_up(a, answer_temp_for(REASON_STOPPING, "server is stopping"));
+		return;
+	}
+	if (now >= a->ends) {	/* a long walk, each step of which asks somebody */
+		give_up(a, answer_temp_for(REASON_DEADLINE, "no answer in time"));
 		return;
 	}
 	a->ask = is_late ? lookup_expire(&a->lookup, r, ask, now, &answer, &found) :
@@ -172,6 +185,7 @@ static void begin(struct inquiry *q, void *ctx)
 	a->errand = e;
 	a->inquiry = q;
 	a->began = clock_usec();
+	a->ends = a->began / 1000 + e->deadline + QUESTION_PATIENCE / 2;
 	a->lookup.loop = e->loop;
 	a->lookup.on_home = on_home;
 	uv_timer_init(&e->loop->uv, &a->timer);

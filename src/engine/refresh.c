@@ -33,6 +33,7 @@ struct turn {
 	uint64_t full_at;		/* scanned then, even if change_query says the same */
 	uint64_t mark, new_mark;	/* hash of what change_query said before the last good scan; now */
 	bool is_wanted;			/* somebody asked for a scan, whatever change_query says */
+	uint64_t wanted_at;		/* the last time, msec of clock_msec() */
 	uint64_t tried_at;		/* when its last round began */
 };
 
@@ -191,7 +192,8 @@ static void begin_scan(struct turn *t)
 	struct process_table table = table_for_process(t->scan.table);
 
 	t->why = NULL;
-	t->is_wanted = false;
+	/* The round may read from a snapshot of its beginning: what was wanted later still is. */
+	t->is_wanted &= t->wanted_at >= t->scanner->began;
 	if (!scan_begin(&t->scan)) {
 		failed(t, TEXT("out of memory"));
 		return;
@@ -548,6 +550,7 @@ static void on_wish(struct message *message)
 		if (w->table && w->table != t->scan.table->id)
 			continue;
 		t->is_wanted = true;
+		t->wanted_at = clock_msec();
 		if (uv_is_active((uv_handle_t *)&t->timer))	/* else its turn is about to come, or is */
 			schedule(t, 0);
 	}

@@ -68,6 +68,7 @@ static void inherit(struct table *t, const struct map *old)
 
 		if (m && strcmp(old->tables[i]->settings->identity, t->settings->identity) == 0) {
 			atomic_store(&t->mirror, mirror_ref(m));
+			atomic_store(&t->doubted, atomic_load(&old->tables[i]->doubted));
 			return;
 		}
 	}
@@ -156,6 +157,7 @@ struct registry *registry_new(struct settings *settings, struct registry *old, s
 			r->sources[i] = source_new(settings->sources[i], &loops->control);
 			settings->sources[i] = NULL;
 		}
+		source_enter(r->sources[i]);
 	}
 	r->n_maps = settings->n_maps;
 	r->maps = must_calloc(r->n_maps + 1, sizeof *r->maps);
@@ -180,8 +182,10 @@ void registry_free(void *registry)
 		return;
 	for (size_t i = 0; i < r->n_maps; i++)
 		map_unref(r->maps[i]);
-	for (size_t i = 0; i < r->n_sources; i++)
+	for (size_t i = 0; i < r->n_sources; i++) {
+		source_leave(r->sources[i]);
 		source_unref(r->sources[i]);
+	}
 	free(r->maps);
 	free(r->sources);
 	free(r);

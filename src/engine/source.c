@@ -38,6 +38,7 @@ struct source {
 	struct source_settings *settings;	/* owned */
 	struct loop *control;
 	unsigned refs;
+	unsigned n_registries;	/* that have it */
 	bool is_stopped;	/* no process is started any more */
 	struct slot *slots;
 	struct job *first, **last;
@@ -254,7 +255,7 @@ static void end_job(struct slot *slot, enum frame_verb end, struct text why)
 	slot->job = NULL;
 	histogram_add(&s->took, &lookup_bounds, took);
 	if (job->probe)
-		job->probe->took = took;
+		job->probe->took += took;
 	if (end == FRAME_DONE) {
 		job_end(s, job, values_answer(&slot->values));
 		return;
@@ -304,7 +305,7 @@ static void on_dead(void *user, const char *why)
 	slot->job = NULL;
 	s->n_restarts++;
 	if (job && job->probe) {
-		job->probe->took = clock_usec() - slot->began;
+		job->probe->took += clock_usec() - slot->began;
 		buf_str(&job->probe->why, why);
 	}
 	note_failure(s, text_of(why));
@@ -357,12 +358,13 @@ static void dispatch(struct slot *slot, struct job *job)
 	slot->state = SLOT_BUSY;
 	slot->job = job;
 	values_clear(&slot->values);
-	if (job->probe) {
-		probe_restart(job->probe);
+	if (job->probe)
+		buf_clear(&job->probe->why);	/* of one that has died of it */
+	/* A driver that was killed by `explain`, as it does not know it, knows `lookup` all the same. */
+	if (job->probe && job->probe->wants_queries && !job->is_retried)
 		process_explain(slot->process, &table, buf_view(&job->key));
-	} else {
+	else
 		process_lookup(slot->process, &table, buf_view(&job->key));
-	}
 }
 
 /* Give waiting jobs to idle processes; have as many processes as the queue is worth. */
@@ -396,7 +398,7 @@ void source_submit(struct job *job)
 	struct source *s = table_ref(job->table)->source;
 
 	if (s->is_stopped) {
-		job_fail(s, job, REASON_STOPPING, "server is stopping");
+		job_fail(s, job, REASON_STOPPING, "no longer asked");
 		return;
 	}
 	if (is_down(s)) {
@@ -452,6 +454,17 @@ struct source *source_ref(struct source *s)
 	return s;
 }
 
+void source_enter(struct source *s)
+{
+	s->n_registries++;
+}
+
+void source_leave(struct source *s)
+{
+	if (--s->n_registries == 0)
+		source_stop(s);
+}
+
 static void on_closed(uv_handle_t *handle)
 {
 	struct source *s = handle->data;
@@ -467,7 +480,7 @@ static void on_closed(uv_handle_t *handle)
 void source_stop(struct source *s)
 {
 	s->is_stopped = true;
-	fail_queue(s, REASON_STOPPING, "server is stopping");
+	fail_queue(s, REASON_STOPPING, "no longer asked");
 	for (unsigned i = 0; i < s->settings->connections; i++) {
 		struct slot *slot = &s->slots[i];
 		struct job *job = slot->job;
@@ -478,7 +491,7 @@ void source_stop(struct source *s)
 		slot->state = SLOT_EMPTY;
 		slot->job = NULL;
 		if (job)
-			job_fail(s, job, REASON_STOPPING, "server is stopping");
+			job_fail(s, job, REASON_STOPPING, "no longer asked");
 	}
 }
 

@@ -70,6 +70,12 @@ void table_unref(struct table *t)
 	free(t);
 }
 
+void table_doubt(struct table *t)
+{
+	/* One more, as a scan may have begun earlier in this millisecond. */
+	atomic_store_explicit(&t->doubted, clock_msec() + 1, memory_order_relaxed);
+}
+
 struct rejection table_rejection(struct table *t)
 {
 	pthread_mutex_lock(&t->lock);
@@ -126,31 +132,4 @@ struct table_scans table_scans(struct table *t)
 struct process_table table_for_process(const struct table *t)
 {
 	return (struct process_table){ t->id, &t->settings->options };
-}
-
-const char *table_state_name(enum table_state state)
-{
-	static const char *const names[] = {
-		[TABLE_EMPTY] = "EMPTY", [TABLE_FRESH] = "FRESH",
-		[TABLE_STALE] = "STALE", [TABLE_EXPIRED] = "EXPIRED",
-	};
-
-	return names[state];
-}
-
-enum table_state table_state_of(const struct table_settings *s, const struct mirror *m, uint64_t now)
-{
-	if (!m)
-		return TABLE_EMPTY;
-
-	uint64_t born = mirror_born(m), age = now > born ? now - born : 0;
-	if (age <= s->max_age)
-		return TABLE_FRESH;
-	return age <= s->stale_max ? TABLE_STALE : TABLE_EXPIRED;
-}
-
-enum table_state table_state(const struct table *t, uint64_t now)
-{
-	return table_state_of(t->settings,
-			      atomic_load_explicit(&t->mirror, memory_order_acquire), now);
 }

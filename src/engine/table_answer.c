@@ -7,6 +7,33 @@
 
 #include <strings.h>
 
+const char *table_state_name(enum table_state state)
+{
+	static const char *const names[] = {
+		[TABLE_EMPTY] = "EMPTY", [TABLE_FRESH] = "FRESH",
+		[TABLE_STALE] = "STALE", [TABLE_EXPIRED] = "EXPIRED",
+	};
+
+	return names[state];
+}
+
+enum table_state table_state_of(const struct table_settings *s, const struct mirror *m, uint64_t now)
+{
+	if (!m)
+		return TABLE_EMPTY;
+
+	uint64_t born = mirror_born(m), age = now > born ? now - born : 0;
+	if (age <= s->max_age)
+		return TABLE_FRESH;
+	return age <= s->stale_max ? TABLE_STALE : TABLE_EXPIRED;
+}
+
+enum table_state table_state(const struct table *t, uint64_t now)
+{
+	return table_state_of(t->settings,
+			      atomic_load_explicit(&t->mirror, memory_order_acquire), now);
+}
+
 enum mirror_says table_read(struct text *value, struct buf *scratch)
 {
 	return timed_is(*value) ? timed_read(value, clock_wall_msec() / 1000, scratch) : MIRROR_HIT;
@@ -201,6 +228,8 @@ struct table_reply table_settle(struct table *t, struct text key, uint64_t now,
 	if (m && table_find(m, key, value, &found) != MIRROR_ABSENT &&
 	    mirror_get(t, key, now, oracle, value, &r))
 		return r;
+	if (m && mirror_born(m) < atomic_load_explicit(&t->doubted, memory_order_relaxed))
+		return reply(ORIGIN_DIRECTORY, temp);
 	r = mirror_reply(t->settings, table_state_of(t->settings, m, now), key, now, oracle, temp);
 	if (r.answer.verdict == TEMP)
 		r.origin = ORIGIN_DIRECTORY;
@@ -222,9 +251,9 @@ struct table_reply table_delivered(struct table *t, struct text key, uint64_t no
 }
 
 /* What is said without a look into the cache of single keys. False: that is to be looked into. */
-static bool is_settled(const struct table *t, struct text key, uint64_t now,
-		       const struct domain_oracle *oracle, struct buf *scratch,
-		       struct table_reply *ret)
+static inline bool is_settled(const struct table *t, struct text key, uint64_t now,
+			      const struct domain_oracle *oracle, struct buf *scratch,
+			      struct table_reply *ret)
 {
 	if (!table_asks(t->settings, key)) {
 		*ret = reply(ORIGIN_RULES, answer_absent(PROOF_UNASKABLE));

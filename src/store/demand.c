@@ -53,10 +53,13 @@ static bool is_usable(const struct demand *d, const struct entry *e, uint64_t no
 	       (e->known == VALUE && now < later(e->fresh_until, d->times.stale_max));
 }
 
-/* Did it fail so lately that the directory is not asked again yet? */
+/*
+ * Did it fail so lately that the directory is not asked again yet? Or is it still being asked from
+ * before demand_forget()? Who comes after that must not get such an answer.
+ */
 static bool is_pausing(const struct entry *e, uint64_t now)
 {
-	return now < e->retry_at;
+	return now < e->retry_at || e->known == FORGOTTEN;
 }
 
 /* Is a fresh value so near its end that somebody should fetch the next one? */

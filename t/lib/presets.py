@@ -2,7 +2,7 @@
 import os
 import re
 
-from harness import Server, like, ok, replace, same, wait_for
+from harness import Server, free_port, like, ok, replace, same, wait_for
 from postfix import Postfix, Resolver, Smtp
 
 NO = "NOTFOUND "
@@ -24,6 +24,8 @@ class Preset(Server):
         super().__init__()
         with open("contrib/%s.conf" % name, encoding="utf-8") as f:
             text = f.read().replace("/var/spool/postfix", queue)
+        text = text.replace("/run/socketmapd", self.dir)
+        text = text.replace("127.0.0.1:9199", "127.0.0.1:%d" % free_port())
         for pattern, new in moved:
             text = re.sub(pattern, lambda _, new=new: new, text)
         secret = self.dir + "/" + re.search(r'(?:password|bind_pw)_file = "(.*)"', text)[1]

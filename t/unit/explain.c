@@ -124,7 +124,8 @@ static void times_are_told_in_fitting_units(void **state)
 		uint64_t msec;
 		const char *words;
 	} cases[] = {
-		{ 0, "0 ms" }, { 999, "999 ms" }, { 1000, "1 s" }, { 119000, "119 s" },
+		{ 0, "0 ms" }, { 999, "999 ms" }, { 1000, "1 s" }, { 1500, "1500 ms" },
+		{ 2500, "3 s" }, { 119000, "119 s" },
 		{ 120000, "2 min" }, { 2 * HOUR - 60000, "119 min" }, { 2 * HOUR, "2 h" },
 		{ 47 * HOUR, "47 h" }, { 48 * HOUR, "2 days" }, { 2400 * HOUR, "100 days" },
 	};
@@ -228,6 +229,182 @@ static void what_nobody_thought_of_is_told_as_it_is(void **state)
 				       "at here.");
 }
 
+/* Strangers choose keys, and administrators copy commands. */
+static void a_command_is_harmless_in_a_shell(void **state)
+{
+	static const struct {
+		const char *key, *words;
+	} cases[] = {
+		{ "joe+x=y@a-b.example", "m joe+x=y@a-b.example" }, { "$(id)", "m '$(id)'" },
+		{ "a b", "m 'a b'" }, { "`id`;id", "m '`id`;id'" }, { "o'neil", "m 'o'\\''neil'" },
+		{ "~a", "m '~a'" }, { "a!b", "m 'a!b'" }, { "\303\274", "m '\303\274'" },
+		{ "-x", "-- m -x" },
+	};
+	(void)state;
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct made m;
+		char want[100];
+
+		make(&m, SEARCH_EXACT, (const char *const[KEYS_MAX]){ cases[i].key });
+		last(&m)->origin = ORIGIN_CACHE;
+		m.x.answer.origin = ORIGIN_CACHE;
+		question_set(&m.x.answer, answer_absent(PROOF_ALL_TABLES));
+		snprintf(want, sizeof want, "or after `socketmapctl flush %s`.", cases[i].words);
+		assert_non_null(strstr(words(&m), want));
+	}
+}
+
+/* --- what the directory says, and when ----------------------------------------------- */
+
+static void ask_live(struct made *m, enum verdict verdict, const char *why, uint64_t took,
+		     uint64_t waited)
+{
+	struct explain_live *l = &last(m)->live;
+
+	l->was_asked = true;
+	l->verdict = verdict;
+	l->took = took;
+	l->waited = waited;
+	l->is_late = took + waited > last(m)->times.deadline * 1000;
+	put(&l->why, why);
+}
+
+static void a_cached_failure_is_no_earlier_one_of_its_source(void **state)
+{
+	static const struct {
+		enum verdict live;
+		enum source_state source;
+		const char *words;
+	} cases[] = {
+		{ TEMP, SOURCE_UP, " Asked again just now, it fails once more: new reason." },
+		{ NOTFOUND, SOURCE_UP, " Asked again just now, it answers." },
+		{ PERM, SOURCE_UP, "" },	/* not asked */
+		{ PERM, SOURCE_DOWN, " The last error of its source: old reason." },
+	};
+	(void)state;
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct made m;
+		char want[200];
+
+		make(&m, SEARCH_EXACT, (const char *const[KEYS_MAX]){ "k" });
+		decide(&m, answer_temp_for(REASON_FAILED, "the directory failed"));
+		strcpy(last(&m)->source_why, "old reason");
+		last(&m)->source_state = cases[i].source;
+		last(&m)->cache.age = 300;
+		if (cases[i].live != PERM)
+			ask_live(&m, cases[i].live, "new reason", 1, 0);
+		snprintf(want, sizeof want, "The directory of source \"dir\" failed to answer for "
+			 "\"k\" 300 ms ago, and is left alone for a second.%s", cases[i].words);
+		assert_string_equal(words(&m), want);
+	}
+}
+
+static void who_is_late_is_told_apart_from_who_is_not_asked(void **state)
+{
+	struct made m;
+	(void)state;
+
+	for (int i = 0; i < 3; i++) {
+		static const char *const want[] = {
+			"does not answer within deadline = 2 s: it took 3 s.",
+			"does not answer within deadline = 2 s: for 3 s no driver process was free "
+			"to ask it.",
+			"was asked just now, and is down: cut.",
+		};
+
+		make(&m, SEARCH_EXACT, (const char *const[KEYS_MAX]){ "k" });
+		decide(&m, answer_temp_for(i < 2 ? REASON_DEADLINE : REASON_DOWN, ""));
+		last(&m)->would_ask = true;
+		ask_live(&m, i < 2 ? FOUND : TEMP, i < 2 ? "" : "cut", i ? 10 : 3000000,
+			 i == 1 ? 3000000 : 0);
+		assert_non_null(strstr(words(&m), want[i]));
+	}
+	make(&m, SEARCH_EXACT, (const char *const[KEYS_MAX]){ "k" });
+	decide(&m, answer_temp_for(REASON_DOWN, ""));
+	last(&m)->would_ask = true;
+	last(&m)->state = TABLE_STALE;
+	last(&m)->age = 3 * HOUR;
+	assert_string_equal(words(&m),
+			    "Source \"dir\" is down: its breaker is open, and it is asked only now and "
+			    "then until it is back. The mirror does not have the key, but is not believed "
+			    "about that, as it is 3 h old, more than max_age = 2 h.");
+}
+
+static void a_stale_value_tells_why_it_stands_in(void **state)
+{
+	static const char *const why[] = {
+		"does not answer within deadline = 2 s: it took 3 s.", "cannot answer: cut.",
+		"has just failed, and is left alone for a second.", "was not asked.",
+	};
+	struct made m;
+	char want[200];
+	(void)state;
+
+	for (size_t i = 0; i < sizeof why / sizeof *why; i++) {
+		make(&m, SEARCH_EXACT, (const char *const[KEYS_MAX]){ "k" });
+		last(&m)->origin = ORIGIN_CACHE;
+		last(&m)->is_stale = true;
+		last(&m)->cache.age = 2 * HOUR;
+		last(&m)->would_ask = i != 2;
+		decide(&m, answer_found(TEXT("v")));
+		m.x.is_live = i != 3;
+		if (i != 3)
+			ask_live(&m, i == 1 ? TEMP : FOUND, "cut", i ? 10 : 3000000, 0);
+		put(&last(&m)->live.text, "v");
+		snprintf(want, sizeof want, "The directory %s So a stale value stands in: source "
+			 "\"dir\" gave it for \"k\" 2 h ago (ttl = 60 min).", why[i]);
+		assert_string_equal(words(&m), want);
+	}
+}
+
+static void a_mirror_that_answers_for_a_late_directory_says_so(void **state)
+{
+	struct made m;
+	(void)state;
+
+	make(&m, SEARCH_EXACT, (const char *const[KEYS_MAX]){ "k" });
+	m.x.answer.origin = ORIGIN_MIRROR;
+	question_set(&m.x.answer, answer_absent(PROOF_ALL_TABLES));
+	last(&m)->would_ask = true;
+	ask_live(&m, FOUND, "", 3000000, 0);
+	put(&last(&m)->live.text, "v");
+	assert_string_equal(words(&m),
+			    "The mirror of source \"dir\", which is 40 s old, has no such key, and is "
+			    "complete. The directory itself does not answer within deadline = 2 s: it took "
+			    "3 s. It has the value \"v\".");
+}
+
+static void rejections_and_scans_are_told_as_they_are(void **state)
+{
+	struct made m;
+	(void)state;
+
+	for (int i = 0; i < 2; i++) {
+		make(&m, SEARCH_EXACT, (const char *const[KEYS_MAX]){ "k" });
+		last(&m)->has_mirror = false;
+		last(&m)->rejection = (struct rejection){ .times = i ? 2 : 1, .new = i ? 2 : 1 };
+		last(&m)->rejected_for = 300000;
+		decide(&m, answer_temp_for(REASON_EMPTY, ""));
+		assert_non_null(strstr(words(&m), i ?
+			"The mirror's scans have been rejected, 2 in a row for 5 min: " :
+			"The mirror's last scan was rejected, 5 min ago: "));
+	}
+	make(&m, SEARCH_EXACT, (const char *const[KEYS_MAX]){ "k" });
+	decide(&m, answer_found(TEXT("v")));
+	last(&m)->is_stale = true;
+	last(&m)->scan.is_running = true;
+	last(&m)->scan.outcome = SCAN_FAILED;
+	strcpy(last(&m)->scan.why, "no route");
+	assert_non_null(strstr(words(&m), " The last refresh failed 10 min ago: no route. Another one "
+					  "is running."));
+	make(&m, SEARCH_EXACT, (const char *const[KEYS_MAX]){ "k" });
+	decide(&m, answer_temp_for(REASON_QUEUE, "source dir: queue is full"));
+	assert_string_equal(words(&m), "The queue of source \"dir\" is full: lookups come faster than "
+				       "the directory answers them.");
+}
+
 /* --- queries ------------------------------------------------------------------------- */
 
 static void queries_are_kept_each_with_its_end_up_to_a_limit(void **state)
@@ -247,9 +424,6 @@ static void queries_are_kept_each_with_its_end_up_to_a_limit(void **state)
 	assert_true(p.is_cut);
 	assert_string_equal(p.queries.p + 8 + sizeof big + 1, "(more was sent than is shown)");
 	assert_true(p.queries.n < 65536);
-	probe_restart(&p);
-	probe_query(&p, TEXT("anew"));
-	assert_true(text_eq(buf_view(&p.queries), (struct text){ "anew\0", 5 }));
 	probe_done(&p);
 }
 
@@ -262,6 +436,12 @@ int main(void)
 		cmocka_unit_test(an_absence_of_a_stale_copy_is_told_as_such),
 		cmocka_unit_test(only_a_copy_that_answers_can_differ),
 		cmocka_unit_test(what_nobody_thought_of_is_told_as_it_is),
+		cmocka_unit_test(a_command_is_harmless_in_a_shell),
+		cmocka_unit_test(a_cached_failure_is_no_earlier_one_of_its_source),
+		cmocka_unit_test(who_is_late_is_told_apart_from_who_is_not_asked),
+		cmocka_unit_test(a_stale_value_tells_why_it_stands_in),
+		cmocka_unit_test(a_mirror_that_answers_for_a_late_directory_says_so),
+		cmocka_unit_test(rejections_and_scans_are_told_as_they_are),
 		cmocka_unit_test(queries_are_kept_each_with_its_end_up_to_a_limit),
 	};
 

@@ -264,6 +264,34 @@ static void a_failed_question_is_settled_on_the_safe_side(void **state)
 	}
 }
 
+/* A FOUND may have been forgotten that the mirror does not know of. */
+static void a_mirror_older_than_a_flush_proves_no_absence(void **state)
+{
+	const struct text absent = TEXT("absent@example.com"), present = TEXT("k1@example.com");
+	const struct answer failed = answer_temp("why");
+	struct table *t = table_new(new_settings(TABLE_MIRROR), "m", source);
+	struct buf value = { 0 };
+	struct table_reply r;
+	(void)state;
+
+	t->settings->stale_miss = STALE_MISS_NOTFOUND;
+	atomic_store(&t->mirror, new_mirror(10));
+	for (uint64_t now = BORN; now <= BORN + MAX_AGE + 1; now += MAX_AGE + 1) {
+		atomic_store(&t->doubted, BORN);
+		r = table_settle(t, absent, now, &oracle, TEXT(""), failed, &value);
+		assert_int_equal(r.answer.verdict, NOTFOUND);
+		table_doubt(t);
+		r = table_settle(t, absent, now, &oracle, TEXT(""), failed, &value);
+		assert_int_equal(r.answer.verdict, TEMP);
+		assert_int_equal(r.origin, ORIGIN_DIRECTORY);
+		r = table_settle(t, absent, now, &oracle, TEXT("old"), failed, &value);
+		assert_int_equal(r.answer.verdict, FOUND);
+		r = table_settle(t, present, now, &oracle, TEXT(""), failed, &value);
+		assert_int_equal(r.answer.verdict, FOUND);
+	}
+	table_unref(t);
+}
+
 static void a_demand_table_says_only_what_the_directory_said(void **state)
 {
 	struct table *t = table_new(new_settings(TABLE_DEMAND), "m", source);
@@ -459,6 +487,7 @@ int main(void)
 		cmocka_unit_test(a_bare_key_is_never_taken_for_foreign),
 		cmocka_unit_test(a_key_without_a_domain_is_about_the_one_that_was_asked_for),
 		cmocka_unit_test(a_failed_question_is_settled_on_the_safe_side),
+		cmocka_unit_test(a_mirror_older_than_a_flush_proves_no_absence),
 		cmocka_unit_test(a_demand_table_says_only_what_the_directory_said),
 		cmocka_unit_test(odd_keys_go_past_the_mirror),
 		cmocka_unit_test(keys_that_cannot_be_asked_are_absent),

@@ -155,7 +155,7 @@ class Ldap(Changing):
     name = "ldap"
     is_move_one_step = False
     hides_from_lookups = True   # of the same user
-    scan_bytes = 117000         # about so much comes when all is read
+    scan_bytes = 117000         # so much comes when all is read; a little less without CHANGERS
 
     def __init__(self, seed):
         super().__init__(seed)

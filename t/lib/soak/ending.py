@@ -75,10 +75,10 @@ def adopted():
     running = []
     for pid in children(os.getpid()):
         try:
-            with open("/proc/%d/comm" % pid) as f:
-                name = f.read().strip()
+            # Of a child that has not become a driver process, too, whatever its thread was called.
+            name = os.path.basename(os.readlink("/proc/%d/exe" % pid))
         except OSError:
-            continue
+            name = _comm(pid)       # it has ended
         if not name.startswith("socketmapd"):
             continue
         if is_running(pid):
@@ -86,3 +86,11 @@ def adopted():
         elif name != "socketmapd":      # its Popen waits for that
             os.waitpid(pid, 0)
     return running
+
+
+def _comm(pid):
+    try:
+        with open("/proc/%d/comm" % pid) as f:
+            return f.read().strip()
+    except OSError:
+        return ""

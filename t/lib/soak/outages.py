@@ -53,7 +53,7 @@ class Cut(Network):
         super().__init__(world, name, pick, directory, pick.choice(("rst_after", "close_after")))
         self.n = pick.choice((0, 20, 200, 2000) + (directory.scan_bytes,) * 4)
         if self.n == directory.scan_bytes:
-            self.n = int(self.n * pick.uniform(0.75, 0.95))
+            self.n = int(self.n * pick.uniform(0.75, 0.9))
 
 
 class Slow(Network):

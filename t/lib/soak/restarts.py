@@ -4,6 +4,8 @@ import os
 import signal
 import time
 
+from harness import wait_for
+from soak import ending
 from soak.fault import Fault
 
 
@@ -67,6 +69,8 @@ class Death(Fault):
         self.judge.stopped()
         self.server.signal(signal.SIGKILL)
         self.server.process.wait()
+        # A child that was not yet a driver process has its sockets for a moment, and answers, as it were.
+        wait_for(lambda: not ending.adopted())
         self.on_disk = {m for m, (_, kind) in self.judge.kinds.items()
                         if kind.is_steady and os.path.exists(self.world.snapshot(m))}
 
