@@ -178,10 +178,12 @@ fuzz: $(FUZZ) ## run every fuzz target for FUZZ_SECONDS each
 FUZZ_SECONDS ?= 60
 
 test: apt-test ## install what the tests need, run them all
+	$(MAKE) -j2 all-kinds
 	$(MAKE) test-here
 
-.PHONY: test-here
-test-here: all $(UNIT) $(FUZZ) $(BENCH) tests-asan tests-tsan
+.PHONY: all-kinds test-here
+all-kinds: all $(UNIT) $(FUZZ) $(BENCH) tests-asan tests-tsan
+test-here: all-kinds
 	$(call prove,-j2 $(UNIT) $(E2E) \
 		$(patsubst build/t/%,build/asan/t/%,$(UNIT)) $(patsubst build/t/%,build/tsan/t/%,$(UNIT)) \
 		$(call under,asan) $(call under,tsan))

@@ -141,6 +141,10 @@ def check_on_miss():
         same(server.ask("domain", far), "NOTFOUND ", "domain: a foreign one is not asked for")
         same(server.ask("trust", new), "NOTFOUND ", "notfound: only the next scan brings it")
         same(len(directory.activity("lookup")), before, "neither costs the directory anything")
+        server.ask("domain", "new@%stest" % ("a." * 125))
+        same(len(directory.activity("lookup")), before, "nor does the longest name of a host")
+        same(server.ask("domain", "new@%stest" % ("a." * 130)), "NOTFOUND ", "a longer one")
+        same(len(directory.activity("lookup")), before + 1, "is nobody's domain: it is asked for")
         same(server.wait_for_reply("ask", new, "OK"), "OK 3",
              "a row that was missed is there after negative_ttl")
         same(server.wait_for_reply("demand", new, "OK"), "OK 3", "in demand mode, too")

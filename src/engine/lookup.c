@@ -9,6 +9,12 @@
 /* How deep domain maps may ask domain maps. */
 #define ORACLE_DEPTH 2
 
+/*
+ * The longest name of a host, RFC 1035 2.3.4. Nothing is known of a longer one: a walk through
+ * the parents of each parent takes the square of its length.
+ */
+#define HOST_MAX 255
+
 static void on_message(struct message *message)
 {
 	struct ask *a = (struct ask *)((char *)message - offsetof(struct ask, message));
@@ -62,7 +68,7 @@ static enum membership ask_domain_map(void *ctx, const char *name, struct text d
 	struct search search = { 0 };
 	struct text key;
 
-	if (!map || outer->depth >= ORACLE_DEPTH ||
+	if (!map || outer->depth >= ORACLE_DEPTH || domain.n > HOST_MAX ||
 	    !search_start(&search, &map->settings->rules, domain))
 		return MEMBER_UNKNOWN;
 	/* What is delivered here is ours, even when the map lists only what is delivered elsewhere. */
