@@ -164,7 +164,7 @@ def test_live_orders(server):
 
     same(live("lookup", "single", "joe@a.test")[1], "new@b.test\n|joe@b.test\n".split("|")[1],
          "a cached answer")
-    like(live("flush", "single", "joe@a.test")[1], "1 answer forgotten in single", "flush MAP KEY")
+    like(live("flush", "single", "joe@a.test")[1], "1 answer forgotten; looked at: single", "flush MAP KEY")
     same(live("lookup", "single", "joe@a.test")[1], "new@b.test\n", "is asked anew")
     code, out, _ = live("flush", "--address", "joe@a.test")
     ok(code == 0 and "single" in out and "virtual_alias_maps" in out, "flush --address", out)

@@ -160,7 +160,7 @@ def test_changes(fake):
          "m: accepted; 1 table")
     says(fake, "flush", ["flush", "m"], {"POST /v1/flush": (200, {
         "flushed": 12, "maps": ["m", "n"], "refreshing": ["n"]})}, 0,
-        "12 answers forgotten in m, n; will be scanned: n")
+        "12 answers forgotten; looked at: m, n; will be scanned: n")
     says(fake, "reload", ["reload"], {"POST /v1/reload": (200, {"ok": True, "notes": ["a note"]})}, 0,
          "a note\nreloaded")
     fake.answers = {"POST /v1/reload": (409, {

@@ -115,7 +115,7 @@ int ctl_flush(struct ctl *c)
 	if (!code && !c->is_json) {
 		show_plural(&out, value_number(reply, "flushed"), "answer");
 		buf_str(&out, " forgotten");
-		add_names(&out, " in ", value_get(reply, "maps"));
+		add_names(&out, "; looked at: ", value_get(reply, "maps"));
 		add_names(&out, "; will be scanned: ", value_get(reply, "refreshing"));
 		buf_byte(&out, '\n');
 		show_out(&out);

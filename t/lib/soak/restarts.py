@@ -69,7 +69,7 @@ class Death(Fault):
         self.judge.stopped()
         self.server.signal(signal.SIGKILL)
         self.server.process.wait()
-        # A child that was not yet a driver process has its sockets for a moment, and answers, as it were.
+        # A child that is no driver process yet has its sockets for a moment, and seems to answer.
         wait_for(lambda: not ending.adopted())
         self.on_disk = {m for m, (_, kind) in self.judge.kinds.items()
                         if kind.is_steady and os.path.exists(self.world.snapshot(m))}
