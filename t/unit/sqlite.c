@@ -101,7 +101,8 @@ static bool hear(struct session *s, size_t *taken, struct frame *ret)
 
 /*
  * Everything up to the end of one request, in short: "key k" becomes "k:", values are joined
- * with '|', "until t" becomes "@t:", the end stands behind " ". A NUL is shown as ^.
+ * with '|', "until t" becomes "@t:", the end stands behind " ". A NUL is shown as ^. What a slow
+ * scan says to show that it is alive is left out.
  */
 static const char *answer(struct session *s)
 {
@@ -115,6 +116,8 @@ static const char *answer(struct session *s)
 			buf_str(&text, "EOF");
 			break;
 		}
+		if (f.verb == FRAME_INFO)
+			continue;
 		if (f.verb == FRAME_VALUE && text.n && text.p[text.n - 1] != ':')
 			buf_byte(&text, '|');
 		if (f.verb == FRAME_KEY && text.n)
@@ -126,7 +129,8 @@ static const char *answer(struct session *s)
 		buf_text(&text, f.args[f.verb == FRAME_HELLO]);
 		if (f.verb == FRAME_KEY || f.verb == FRAME_UNTIL)
 			buf_byte(&text, ':');
-	} while (f.verb == FRAME_KEY || f.verb == FRAME_VALUE || f.verb == FRAME_UNTIL);
+	} while (f.verb == FRAME_KEY || f.verb == FRAME_VALUE || f.verb == FRAME_UNTIL ||
+		 f.verb == FRAME_INFO);
 	buf_drop(&heard, taken);
 	for (size_t i = 0; i < text.n; i++)
 		if (text.p[i] == '\0')
