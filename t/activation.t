@@ -68,8 +68,12 @@ def number(s):
 
 
 def environment(pid):
-    with open("/proc/%d/environ" % pid, "rb") as f:
-        return f.read().split(b"\0")
+    """Of a driver process, which may have ended by now."""
+    try:
+        with open("/proc/%d/environ" % pid, "rb") as f:
+            return f.read().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def check_names(dir):
