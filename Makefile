@@ -184,7 +184,7 @@ test: apt-test ## install what the tests need, run them all
 .PHONY: all-kinds test-here
 all-kinds: all $(UNIT) $(FUZZ) $(BENCH) tests-asan tests-tsan
 test-here: all-kinds
-	$(call prove,-j2 $(UNIT) $(E2E) \
+	$(call prove,-j3 $(UNIT) $(E2E) \
 		$(patsubst build/t/%,build/asan/t/%,$(UNIT)) $(patsubst build/t/%,build/tsan/t/%,$(UNIT)) \
 		$(call under,asan) $(call under,tsan))
 
