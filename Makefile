@@ -156,16 +156,14 @@ E2E     := $(sort $(wildcard t/*.t))
 # a test says which it wants: "# sanitizers: yes" or "# sanitizers: asan"
 san_e2e  = $(shell grep -lE '^# sanitizers: (yes|$(1))' $(E2E) /dev/null)
 
-prove = CMOCKA_MESSAGE_OUTPUT=TAP prove --timer -e '' $(1)
-
 check: $(UNIT) ## unit tests, under 10 seconds
-	$(call prove,-j2 $(UNIT))
+	t/prove -j2 $(UNIT)
 
 asan: tests-asan ## unit and end-to-end tests with AddressSanitizer and UBSan
-	$(call prove,$(patsubst build/t/%,build/asan/t/%,$(UNIT)) $(call under,asan))
+	t/prove $(patsubst build/t/%,build/asan/t/%,$(UNIT)) $(call under,asan)
 
 tsan: tests-tsan ## the same with ThreadSanitizer
-	$(call prove,$(patsubst build/t/%,build/tsan/t/%,$(UNIT)) $(call under,tsan))
+	t/prove $(patsubst build/t/%,build/tsan/t/%,$(UNIT)) $(call under,tsan)
 
 # wrappers: build/t/asan/server.t runs t/server.t against build/asan
 under = $(shell mkdir -p build/t/$(1); for t in $(call san_e2e,$(1)); do w=build/t/$(1)/$$(basename $$t); \
@@ -184,9 +182,9 @@ test: apt-test ## install what the tests need, run them all
 .PHONY: all-kinds test-here
 all-kinds: all $(UNIT) $(FUZZ) $(BENCH) tests-asan tests-tsan
 test-here: all-kinds
-	$(call prove,-j3 $(UNIT) $(E2E) \
+	t/prove -j3 $(UNIT) $(E2E) \
 		$(patsubst build/t/%,build/asan/t/%,$(UNIT)) $(patsubst build/t/%,build/tsan/t/%,$(UNIT)) \
-		$(call under,asan) $(call under,tsan))
+		$(call under,asan) $(call under,tsan)
 
 soak: all ## random faults under load, for SECONDS=60; SEED=N repeats an order of faults
 	SOAK_SECONDS=$(SECONDS) SEED=$(SEED) t/soak.t

@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -68,6 +69,14 @@ def done():
     """The last line of every test: a script that died earlier has no plan and fails."""
     print("1..%d" % _tests, flush=True)
     raise SystemExit(1 if _failed else 0)
+
+
+def _died(kind, error, trace):
+    """An exception that nobody caught is told where a failed test would be."""
+    ok(False, "the test comes to its end", *traceback.format_exception(kind, error, trace)[-3:])
+
+
+sys.excepthook = _died
 
 
 def skip_all(why):
