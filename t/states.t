@@ -204,9 +204,26 @@ def check_round():
         ok(ages[0] >= 2300, "the second copy is no younger than the first", ages)
 
 
+def check_bad_neighbours():
+    """A table whose scan costs the process its life costs the others of its source nothing."""
+    mirror = {"source": "fake", "search": "exact", "mode": "mirror", "refresh": "1h", "on_miss": "notfound"}
+    server = Server({m: dict(mirror, max_bytes="64K" if m in "bd" else "1M") for m in "abcde"})
+    directory = Directory(server.dir)
+    directory.rows({"k%d" % i: "v" * 10000 for i in range(20)})
+    server.sources = [directory.source()]
+    with server:
+        for m in "ace":
+            ok(server.wait_for_event("refreshed", map=m), "a good table is scanned: " + m)
+        for m in "bd":
+            ok(server.wait_for_event("refresh_failed", map=m), "a bad one is not: " + m)
+        same([e["map"] for e in server.events("refresh_failed") if e["map"] in "ace"], [],
+             "no good one has ever failed")
+
+
 check_lives()
 check_recovery()
 check_round()
+check_bad_neighbours()
 check_on_miss()
 check_several_tables()
 done()

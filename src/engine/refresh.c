@@ -39,8 +39,8 @@ struct turn {
 
 /*
  * The scan process of one source. It serves one round: all tables that are due, or nearly,
- * when it starts, one after the other; then it is let go. A driver may hold one
- * snapshot of the directory for the length of a round.
+ * when it starts, one after the other; then it is let go. When it dies of one of them, another
+ * takes the rest. A driver may hold one snapshot of the directory as long as it lives.
  */
 struct scanner {
 	struct scanner *next;		/* in refresh.scanners */
@@ -341,7 +341,8 @@ static void on_dead(void *user, const char *why)
 	source_heard(sc->source, false, text_of(why));
 	if (t && t->phase != SAMPLING)
 		failed(t, text_of(why));
-	fail_round(sc, text_of(why));
+	else if (!t)	/* what one table did to it is not the fault of those behind it */
+		fail_round(sc, text_of(why));
 	pump(sc);
 }
 
@@ -389,17 +390,21 @@ static void let_go(struct scanner *sc)
 	sc->running = NULL;
 }
 
-/* Go on with the round; at its end let the process go and see whether there is another. */
+/* Go on with the round, in a process; at its end let it go and see whether there is another. */
 static void pump(struct scanner *sc)
 {
 	struct turn *t;
 
 	while (!sc->running && sc->is_ready && (t = next_in_round(sc)))
 		begin(t);
-	if (sc->running || next_in_round(sc))
+	if (sc->running)
 		return;
-	let_go(sc);
-	if (gather(sc))
+	if (!next_in_round(sc)) {
+		let_go(sc);
+		if (!gather(sc))
+			return;
+	}
+	if (!sc->process)
 		start(sc);
 }
 
@@ -478,11 +483,6 @@ static void sort_out_scanners(struct refresh *r)
 		struct scanner *sc = *at;
 
 		if (is_used(sc)) {
-			/* A dropped table may have taken the process along: the rest is due again. */
-			for (struct turn *t; !sc->process && (t = next_in_round(sc));) {
-				t->is_in_round = false;
-				t->is_due = true;
-			}
 			pump(sc);
 			at = &sc->next;
 		} else {
