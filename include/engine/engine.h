@@ -30,9 +30,9 @@ void engine_init(struct engine *e, unsigned threads, const char *state_directory
 void engine_adopt(struct engine *e, struct settings *settings);
 
 /*
- * Does every mirrored table have a mirror, restored or scanned, that is not EXPIRED and of a scan
- * since `since` (msec of clock_msec(), 0: ever)? The names of those maps that lack one are appended
- * to `ret_missing`, separated by blanks. Control thread.
+ * Is all restored that can be, and does every mirrored table have a mirror, restored or scanned,
+ * that is not EXPIRED and of a scan since `since` (msec of clock_msec(), 0: ever)? The names of
+ * those maps that lack something are appended to `ret_missing`, separated by blanks. Control thread.
  */
 bool engine_is_ready(struct engine *e, uint64_t since, struct buf *ret_missing);
 

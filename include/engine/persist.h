@@ -30,6 +30,9 @@ struct persist *persist_new(struct loops *loops, const char *directory);
  */
 void persist_adopt(struct persist *p, const struct registry *r, uint64_t interval);
 
+/* Has it looked into the directory? Before that nobody knows what will be restored. Any thread. */
+bool persist_has_looked(const struct persist *p);
+
 /* A table has a new mirror: it is to be written. Refresh thread. */
 void persist_changed(struct persist *p, const struct table *t);
 

@@ -44,10 +44,11 @@ static bool has_mirrors(const struct map *m, uint64_t since, uint64_t now)
 bool engine_is_ready(struct engine *e, uint64_t since, struct buf *ret_missing)
 {
 	const struct registry *r = engine_registry(e);
+	bool has_looked = persist_has_looked(e->persist);
 	size_t before = ret_missing->n;
 
 	for (size_t i = 0; i < r->n_maps; i++)
-		if (!has_mirrors(r->maps[i], since, clock_msec()))
+		if (!has_looked || !has_mirrors(r->maps[i], since, clock_msec()))
 			buf_printf(ret_missing, "%s%s", ret_missing->n > before ? " " : "",
 				   r->maps[i]->settings->name);
 	return ret_missing->n == before;

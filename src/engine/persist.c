@@ -33,6 +33,7 @@ struct task {
 struct save;
 
 struct persist {
+	struct message stop;	/* of persist_stop(); first */
 	struct loops *loops;
 	char *path;		/* NULL: persist nothing */
 	uv_timer_t timer;
@@ -46,15 +47,11 @@ struct persist {
 	uv_work_t work;
 	_Atomic(struct task *) task;	/* in the pool, one at a time; NULL: none */
 	bool is_stopping;
+	atomic_bool has_looked;		/* into the directory, for the first tables */
 	_Atomic uint64_t n_written, n_failed, n_restored, n_rejected;
 };
 
 static void pump(struct persist *p);
-
-static void count_one(_Atomic uint64_t *counter)
-{
-	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
-}
 
 /* --- the pool ---------------------------------------------------------------------------- */
 
@@ -96,7 +93,7 @@ static void reject(struct persist *p, const struct keep *k, enum snapshot_says s
 {
 	bool is_moved = says == SNAPSHOT_BAD && !p->is_locked_out;
 
-	count_one(&p->n_rejected);
+	p->n_rejected++;
 	if (is_moved)
 		snapshot_move_aside(state_directory(p->state), k->name);
 	log_event(says == SNAPSHOT_FOREIGN ? LOG_AT_WARN : LOG_AT_ERROR, "snapshot_rejected",
@@ -123,7 +120,7 @@ static void restore(struct persist *p, struct keep *k)
 		if (wrong)
 			reject(p, k, SNAPSHOT_ERROR, wrong);
 		else
-			count_one(&p->n_restored);
+			p->n_restored++;
 		snapshot_done(&file);
 	} else if (says != SNAPSHOT_ABSENT) {
 		reject(p, k, says, buf_cstr(&why));
@@ -295,7 +292,7 @@ static void settle(struct persist *p, struct save *s)
 {
 	struct keep *k = s->keep;
 
-	count_one(s->is_written ? &p->n_written : &p->n_failed);
+	++*(s->is_written ? &p->n_written : &p->n_failed);
 	if (!k)
 		return;
 	/* Told to forget while it was written: see on_forgotten(). */
@@ -498,6 +495,7 @@ static void on_adopt(struct message *message)
 	}
 	p->needs_sweep = true;
 	restore_all(p);
+	atomic_store_explicit(&p->has_looked, true, memory_order_release);
 	pump(p);
 	free(a->list);
 	free(a);
@@ -534,27 +532,20 @@ struct persist *persist_new(struct loops *loops, const char *directory)
 	return p;
 }
 
-/* A message that stops a persist. */
-struct stop {
-	struct message message;
-	struct persist *persist;
-};
-
 static void on_stop(struct message *message)
 {
-	struct stop *s = (struct stop *)message;
+	struct persist *p = (struct persist *)message;
 
-	s->persist->is_stopping = true;
-	uv_timer_stop(&s->persist->timer);
-	free(s);
+	p->is_stopping = true;
+	uv_timer_stop(&p->timer);
 }
 
 void persist_stop(struct persist *p)
 {
-	struct stop *s = must_calloc(1, sizeof *s);
-
-	*s = (struct stop){ { NULL, on_stop }, p };
-	loop_post(&p->loops->refresh, &s->message);
+	if (p->stop.run)	/* in haste, after a second signal */
+		return;
+	p->stop.run = on_stop;
+	loop_post(&p->loops->refresh, &p->stop);
 }
 
 void persist_flush(struct persist *p)
@@ -591,6 +582,11 @@ static void on_closed(uv_handle_t *handle)
 void persist_free(struct persist *p)
 {
 	uv_close((uv_handle_t *)&p->timer, on_closed);
+}
+
+bool persist_has_looked(const struct persist *p)
+{
+	return atomic_load_explicit(&p->has_looked, memory_order_acquire);
 }
 
 struct persist_stats persist_stats(const struct persist *p)
