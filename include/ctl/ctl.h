@@ -54,6 +54,12 @@ int ctl_fail(int code, const char *why, ...) __attribute__((format(printf, 2, 3)
  */
 int ctl_outcome(enum heard heard, const struct reply *reply, const json_t *root);
 
+/* Begin a path: "/v1/accept?map=M". */
+void ctl_path(struct buf *path, const char *what, const char *name, const char *value);
+
+/* Append an argument: "&key=K". */
+void ctl_path_more(struct buf *path, const char *name, const char *value);
+
 /*
  * Ask for a JSON document, and with --json print it as it came, whatever it says.
  *

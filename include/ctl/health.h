@@ -9,6 +9,9 @@
 /* How good a state is: "FRESH", "STALE", "up", ... What is not known is plain. */
 enum colour health_colour(struct text state);
 
+/* Append "3,000 keys before, 12 now", of a rejected scan. */
+void health_change(struct buf *out, const json_t *rejected);
+
 /*
  * Append a sentence, without a full stop, if there is anything to be said about a map's table, or
  * a source; else nothing.

@@ -15,6 +15,9 @@ json_t *value_get(const json_t *o, const char *name);
 /* A string; {NULL, 0} when there is none. A view into `o`, which may hold anything. */
 struct text value_text(const json_t *o, const char *name);
 
+/* The same of a value that may be a string; of NULL, too. */
+struct text value_string(const json_t *v);
+
 /* Is it this string? */
 bool value_is(const json_t *o, const char *name, const char *text);
 

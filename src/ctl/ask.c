@@ -71,6 +71,18 @@ int ctl_outcome(enum heard heard, const struct reply *reply, const json_t *root)
 	return explain_refusal(reply, root);
 }
 
+void ctl_path(struct buf *path, const char *what, const char *name, const char *value)
+{
+	buf_printf(path, "/v1/%s?%s=", what, name);
+	client_encode(path, text_of(value));
+}
+
+void ctl_path_more(struct buf *path, const char *name, const char *value)
+{
+	buf_printf(path, "&%s=", name);
+	client_encode(path, text_of(value));
+}
+
 static int ask(struct ctl *c, enum method method, const char *path, uint64_t msec,
 	       bool is_shown, json_t **ret_root)
 {

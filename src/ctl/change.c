@@ -5,24 +5,14 @@
 
 #include <stdio.h>
 
-/* "/v1/accept?map=M" */
-static void path_of(struct buf *path, const char *what, const char *name, const char *value)
-{
-	buf_printf(path, "/v1/%s?%s=", what, name);
-	client_encode(path, text_of(value));
-}
-
 /* Ask for something whose --json is told when all is over, if that is waited for. */
-static int post(struct ctl *c, const struct buf *path, bool is_waiting, json_t **ret_root)
+static int post(struct ctl *c, const char *path, json_t **ret_root)
 {
-	struct buf copy = { 0 };
 	bool is_json = c->is_json;
 
-	buf_text(&copy, buf_view(path));
-	c->is_json = is_json && !is_waiting;
-	int code = ctl_ask(c, POST, buf_cstr(&copy), ret_root);
+	c->is_json = is_json && !c->is_waiting;
+	int code = ctl_ask(c, POST, path, ret_root);
 	c->is_json = is_json;
-	buf_done(&copy);
 	return code;
 }
 
@@ -36,15 +26,14 @@ int ctl_refresh(struct ctl *c)
 
 	if (c->is_all != (c->n_words == 0))
 		return ctl_fail(CTL_USAGE, "usage: socketmapctl refresh MAP|--all [--wait]");
-	path_of(&path, "refresh", c->is_all ? "all" : "map", c->is_all ? "1" : c->words[0]);
-	int code = post(c, &path, c->is_waiting, &reply);
+	ctl_path(&path, "refresh", c->is_all ? "all" : "map", c->is_all ? "1" : c->words[0]);
+	int code = post(c, buf_cstr(&path), &reply);
 	const json_t *maps = value_get(reply, "requested");
 	if (!code && c->is_waiting) {
 		code = wait_for_scans(c, maps, NULL, value_number(reply, "time"));
 	} else if (!code && !c->is_json) {
 		json_array_foreach(maps, i, name) {
-			show_text(&out, (struct text){ json_string_value(name),
-						       json_string_length(name) });
+			show_text(&out, value_string(name));
 			buf_str(&out, ": will be scanned\n");
 		}
 		if (json_array_size(maps) == 0)
@@ -62,8 +51,8 @@ int ctl_accept(struct ctl *c)
 	struct buf path = { 0 }, out = { 0 };
 	json_t *reply;
 
-	path_of(&path, "accept", "map", c->words[0]);
-	int code = post(c, &path, c->is_waiting, &reply);
+	ctl_path(&path, "accept", "map", c->words[0]);
+	int code = post(c, buf_cstr(&path), &reply);
 	const json_t *tables = value_get(reply, "accepted");
 	if (!code && c->is_waiting) {
 		json_t *maps = json_pack("[s]", c->words[0]);
@@ -93,8 +82,7 @@ static void add_names(struct buf *out, const char *before, const json_t *names)
 
 	json_array_foreach(names, i, name) {
 		buf_str(out, i ? ", " : before);
-		show_text(out, (struct text){ json_string_value(name),
-					      json_string_length(name) });
+		show_text(out, value_string(name));
 	}
 }
 
@@ -105,12 +93,10 @@ int ctl_flush(struct ctl *c)
 
 	if ((c->address != NULL) != (c->n_words == 0))
 		return ctl_fail(CTL_USAGE, "usage: socketmapctl flush MAP [KEY] | --address A");
-	path_of(&path, "flush", c->address ? "address" : "map",
+	ctl_path(&path, "flush", c->address ? "address" : "map",
 		c->address ? c->address : c->words[0]);
-	if (c->n_words == 2) {
-		buf_str(&path, "&key=");
-		client_encode(&path, text_of(c->words[1]));
-	}
+	if (c->n_words == 2)
+		ctl_path_more(&path, "key", c->words[1]);
 	int code = ctl_ask(c, POST, buf_cstr(&path), &reply);
 	if (!code && !c->is_json) {
 		show_plural(&out, value_number(reply, "flushed"), "answer");
@@ -133,8 +119,7 @@ static void add_lines(struct buf *out, const json_t *lines, size_t first)
 	for (size_t i = first; i < json_array_size(lines); i++) {
 		const json_t *line = json_array_get(lines, i);
 
-		show_text(out, (struct text){ json_string_value(line),
-					      json_string_length(line) });
+		show_text(out, value_string(line));
 		buf_byte(out, '\n');
 	}
 }

@@ -27,6 +27,23 @@ static void quoted(struct buf *out, struct text value)
 	buf_byte(out, '"');
 }
 
+/* ' "value"', ": why": members that may not be there. */
+static void add_quoted(struct buf *out, const json_t *o, const char *name)
+{
+	if (value_get(o, name)) {
+		buf_byte(out, ' ');
+		quoted(out, value_text(o, name));
+	}
+}
+
+static void add_why(struct buf *out, const json_t *o, const char *name)
+{
+	if (value_get(o, name)) {
+		buf_str(out, ": ");
+		show_text(out, value_text(o, name));
+	}
+}
+
 static enum colour verdict_colour(struct text verdict)
 {
 	if (text_is(verdict, "FOUND"))
@@ -75,8 +92,8 @@ static void mirror(struct buf *out, const json_t *t)
 	if (value_is(t, "mode", "mirror")) {
 		begin(out, "mirror");
 		if (value_is(t, "mirror", "hit")) {
-			buf_str(out, "has ");
-			quoted(out, value_text(t, "mirror_value"));
+			buf_str(out, "has");
+			add_quoted(out, t, "mirror_value");
 		} else if (value_is(t, "mirror", "miss")) {
 			buf_str(out, "does not have the key");
 		} else if (value_is(t, "mirror", "bad")) {
@@ -90,8 +107,8 @@ static void mirror(struct buf *out, const json_t *t)
 	}
 	if (rejected) {
 		begin(out, "rejected");
-		buf_str(out, "the scan was rejected: ");
-		show_text(out, value_text(rejected, "why"));
+		buf_str(out, "the scan was rejected");
+		add_why(out, rejected, "why");
 		buf_str(out, " (");
 		show_plural(out, value_number(rejected, "times"), "time");
 		buf_str(out, ", since ");
@@ -101,8 +118,8 @@ static void mirror(struct buf *out, const json_t *t)
 	if (value_get(t, "scan_why") &&
 	    !(rejected && text_eq(value_text(t, "scan_why"), value_text(rejected, "why")))) {
 		begin(out, "scan");
-		buf_str(out, "the last one failed: ");
-		show_text(out, value_text(t, "scan_why"));
+		buf_str(out, "the last one failed");
+		add_why(out, t, "scan_why");
 		buf_byte(out, '\n');
 	}
 }
@@ -117,8 +134,8 @@ static void cache(struct buf *out, const json_t *c)
 		return;
 	begin(out, "cache");
 	if (is_found) {
-		buf_str(out, "FOUND ");
-		quoted(out, value_text(c, "value"));
+		buf_str(out, "FOUND");
+		add_quoted(out, c, "value");
 	} else if (is_nothing) {
 		buf_str(out, "knows nothing");
 	} else if (is_failure) {
@@ -148,10 +165,7 @@ static void source(struct buf *out, const json_t *t)
 	begin(out, "source");
 	show_text(&state, value_text(t, "source_state"));
 	show_coloured(out, RED, buf_view(&state));
-	if (value_get(t, "source_why")) {
-		buf_str(out, ": ");
-		show_text(out, value_text(t, "source_why"));
-	}
+	add_why(out, t, "source_why");
 	buf_byte(out, '\n');
 	buf_done(&state);
 }
@@ -163,26 +177,19 @@ static void directory(struct buf *out, const json_t *d)
 
 	json_array_foreach(value_get(d, "queries"), i, query) {
 		begin(out, "query");
-		show_text(out, (struct text){ json_string_value(query),
-					      json_string_length(query) });
+		show_text(out, value_string(query));
 		buf_byte(out, '\n');
 	}
 	if (!d)
 		return;
 	begin(out, "directory");
 	add_verdict(out, d);
-	if (value_get(d, "value")) {
-		buf_byte(out, ' ');
-		quoted(out, value_text(d, "value"));
-	}
+	add_quoted(out, d, "value");
 	if (value_number(d, "took") > 0) {
 		buf_str(out, " in ");
 		show_seconds(out, value_number(d, "took"));
 	}
-	if (value_get(d, "why")) {
-		buf_str(out, ": ");
-		show_text(out, value_text(d, "why"));
-	}
+	add_why(out, d, "why");
 	buf_byte(out, '\n');
 }
 
@@ -190,15 +197,9 @@ static void table_verdict(struct buf *out, const json_t *t)
 {
 	begin(out, "so");
 	add_verdict(out, t);
-	if (value_get(t, "value")) {
-		buf_byte(out, ' ');
-		quoted(out, value_text(t, "value"));
-	}
+	add_quoted(out, t, "value");
 	add_origin(out, t);
-	if (value_get(t, "reason")) {
-		buf_str(out, ": ");
-		show_text(out, value_text(t, "reason"));
-	}
+	add_why(out, t, "reason");
 	if (value_true(t, "asks"))
 		buf_str(out, " (for this the directory is asked)");
 	buf_byte(out, '\n');
@@ -264,20 +265,13 @@ static void headline(struct buf *out, const json_t *x)
 	quoted(out, value_text(x, "key"));
 	buf_str(out, ": ");
 	add_verdict(out, answer);
-	if (value_get(answer, "value")) {
-		buf_byte(out, ' ');
-		quoted(out, value_text(answer, "value"));
-	}
+	add_quoted(out, answer, "value");
 	add_origin(out, answer);
 	add_age(out, answer);
-	if (value_get(answer, "matched_key")) {
-		buf_str(out, ", as ");
-		quoted(out, value_text(answer, "matched_key"));
-	}
-	if (value_get(answer, "reason")) {
-		buf_str(out, ": ");
-		show_text(out, value_text(answer, "reason"));
-	}
+	if (value_get(answer, "matched_key"))
+		buf_str(out, ", as");
+	add_quoted(out, answer, "matched_key");
+	add_why(out, answer, "reason");
 	buf_str(out, "\n\n");
 	buf_str(out, "Keys that are tried, in order (search = ");
 	show_text(out, value_text(x, "search"));
@@ -299,8 +293,7 @@ static void replies(struct buf *out, const json_t *r)
 		buf_str(out, "  ");
 		show_text(out, text_of(name));
 		buf_str(out, ": ");
-		quoted(out, (struct text){ json_string_value(reply),
-					   json_string_length(reply) });
+		quoted(out, value_string(reply));
 		buf_byte(out, '\n');
 	}
 }
@@ -330,10 +323,8 @@ int ctl_explain(struct ctl *c)
 	struct buf path = { 0 };
 	json_t *x;
 
-	buf_str(&path, "/v1/explain?map=");
-	client_encode(&path, text_of(c->words[0]));
-	buf_str(&path, "&key=");
-	client_encode(&path, text_of(c->words[1]));
+	ctl_path(&path, "explain", "map", c->words[0]);
+	ctl_path_more(&path, "key", c->words[1]);
 	if (c->is_not_live)
 		buf_str(&path, "&live=0");
 	int code = ctl_ask(c, GET, buf_cstr(&path), &x);

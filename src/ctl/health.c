@@ -30,15 +30,21 @@ static void next_clause(struct buf *out, size_t start)
 		buf_str(out, "; ");
 }
 
+void health_change(struct buf *out, const json_t *rejected)
+{
+	show_plural(out, value_number(rejected, "old"), "key");
+	buf_str(out, " before, ");
+	show_count(out, value_number(rejected, "new"));
+	buf_str(out, " now");
+}
+
 static void rejection(struct buf *out, const json_t *r)
 {
 	buf_str(out, "the scan was rejected: ");
 	show_text(out, value_text(r, "why"));
 	buf_str(out, " (");
-	show_plural(out, value_number(r, "old"), "key");
-	buf_str(out, " before, ");
-	show_count(out, value_number(r, "new"));
-	buf_str(out, " now; ");
+	health_change(out, r);
+	buf_str(out, "; ");
 	show_plural(out, value_number(r, "times"), "time");
 	buf_str(out, ", first ");
 	show_ago(out, value_number(r, "since"));

@@ -87,12 +87,6 @@ static void stream_done(struct stream *s)
 	buf_done(&s->out);
 }
 
-static void path_of(struct buf *path, const char *what, const char *map)
-{
-	buf_printf(path, "/v1/%s?map=", what);
-	client_encode(path, text_of(map));
-}
-
 /* --- dump -------------------------------------------------------------------------------- */
 
 /* "key<tab>value"; where a map has several tables, a line before those of each but the first. */
@@ -123,7 +117,7 @@ int ctl_dump(struct ctl *c)
 	struct stream s = { .ctl = c, .show = show_entry };
 	struct buf path = { 0 };
 
-	path_of(&path, "dump", c->words[0]);
+	ctl_path(&path, "dump", "map", c->words[0]);
 	int code = run(&s, buf_cstr(&path), false);
 	if (!code && s.n_bad) {
 		buf_clear(&s.out);
@@ -221,7 +215,7 @@ int ctl_diff(struct ctl *c)
 
 	if (c->is_full && c->sample)
 		return ctl_fail(CTL_USAGE, "usage: socketmapctl diff [--sample N|--full] MAP");
-	path_of(&path, "diff", c->words[0]);
+	ctl_path(&path, "diff", "map", c->words[0]);
 	if (c->is_full || c->sample)
 		buf_printf(&path, "&sample=%s", c->is_full ? "0" : c->sample);
 	int code = run(&s, buf_cstr(&path), false);
@@ -271,7 +265,7 @@ int ctl_trace(struct ctl *c)
 
 	setvbuf(stdout, NULL, _IOLBF, 0);	/* whoever reads it wants each line at once */
 	if (c->map)
-		path_of(&path, "trace", c->map);
+		ctl_path(&path, "trace", "map", c->map);
 	else
 		buf_str(&path, "/v1/trace");
 	int code = run(&s, buf_cstr(&path), true);

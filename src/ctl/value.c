@@ -14,11 +14,14 @@ json_t *value_get(const json_t *o, const char *name)
 	return json_is_null(v) ? NULL : v;
 }
 
+struct text value_string(const json_t *v)
+{
+	return (struct text){ json_string_value(v), json_string_length(v) };
+}
+
 struct text value_text(const json_t *o, const char *name)
 {
-	const json_t *v = value_get(o, name);
-
-	return (struct text){ json_string_value(v), json_string_length(v) };
+	return value_string(value_get(o, name));
 }
 
 bool value_is(const json_t *o, const char *name, const char *text)

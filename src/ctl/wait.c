@@ -1,6 +1,7 @@
 #include "ctl/wait.h"
 
 #include "base/clock.h"
+#include "ctl/health.h"
 #include "ctl/interrupt.h"
 #include "ctl/show.h"
 #include "ctl/value.h"
@@ -98,9 +99,7 @@ static const json_t *find_map(const json_t *status, struct text name)
 
 static struct text name_at(const json_t *names, size_t i)
 {
-	const json_t *name = json_array_get(names, i);
-
-	return (struct text){ json_string_value(name), json_string_length(name) };
+	return value_string(json_array_get(names, i));
 }
 
 /* --- while it lasts ---------------------------------------------------------------------- */
@@ -161,10 +160,8 @@ static void add_bad(struct buf *out, const json_t *table, struct text name)
 	show_text(out, value_text(last, "why"));
 	if (r) {
 		buf_str(out, " (");
-		show_plural(out, value_number(r, "old"), "key");
-		buf_str(out, " before, ");
-		show_count(out, value_number(r, "new"));
-		buf_str(out, " now; if that is right, `socketmapctl accept ");
+		health_change(out, r);
+		buf_str(out, "; if that is right, `socketmapctl accept ");
 		show_text(out, name);
 		buf_str(out, "`)");
 	}
