@@ -23,6 +23,9 @@ void json_line(struct buf *out, json_t *root);
 json_t *json_text(struct text t);
 json_t *json_str(const char *s);
 
+/* json_text(), or a NULL where there is none. */
+json_t *json_text_if(bool is_there, struct text t);
+
 /* Milliseconds as seconds: of a duration, or since the epoch. */
 json_t *json_seconds(uint64_t msec);
 

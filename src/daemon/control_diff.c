@@ -125,11 +125,6 @@ static void ask(struct diff *d)
 
 /* --- what came of them ------------------------------------------------------------------- */
 
-static json_t *value_of(bool has_value, struct text value)
-{
-	return has_value ? json_text(value) : json_null();
-}
-
 /* An unusable value is as good as another one, to those who want it. */
 static bool is_same(const struct probe *p, enum mirror_says says, struct text copied)
 {
@@ -159,8 +154,8 @@ static void judge(struct diff *d, const struct probe *p, struct buf *out)
 	}
 	d->different++;
 	json_line(out, json_pack("{s:I, s:o, s:o, s:o, s:s}", "table", (json_int_t)table, "key",
-				 json_text(key), "mirror", value_of(says == MIRROR_HIT, copied),
-				 "directory", value_of(p->verdict == FOUND, buf_view(&p->text)),
+				 json_text(key), "mirror", json_text_if(says == MIRROR_HIT, copied),
+				 "directory", json_text_if(p->verdict == FOUND, buf_view(&p->text)),
 				 "verdict", verdict_name(p->verdict)));
 }
 

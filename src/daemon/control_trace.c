@@ -18,7 +18,7 @@ static json_t *event_of(const struct trace_event *e)
 			      "protocol", protocols[e->protocol]->name, "map",
 			      json_text(buf_view(&e->map)), "key", json_text(buf_view(&e->key)),
 			      "verdict", verdict_name(e->verdict), "value",
-			      e->value.n ? json_text(buf_view(&e->value)) : json_null());
+			      json_text_if(e->value.n > 0, buf_view(&e->value)));
 	json_t *more = json_pack("{s:s, s:b, s:f}", "from", origin_name(e->origin), "stale",
 				 e->is_stale, "took", (double)e->took / 1e6);
 

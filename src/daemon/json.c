@@ -67,6 +67,11 @@ json_t *json_str(const char *s)
 	return s ? json_text(text_of(s)) : json_null();
 }
 
+json_t *json_text_if(bool is_there, struct text t)
+{
+	return is_there ? json_text(t) : json_null();
+}
+
 json_t *json_seconds(uint64_t msec)
 {
 	return json_real((double)msec / 1000);

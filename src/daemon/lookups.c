@@ -30,11 +30,6 @@ void lookups_refuse(const struct http_request *request, struct text map, bool ha
 	command_run(c, ADMIN_PATIENCE, reply);	/* never succeeds */
 }
 
-static json_t *text_or_null(bool is_there, struct text t)
-{
-	return is_there ? json_text(t) : json_null();
-}
-
 static const char *class_of(struct answer a)
 {
 	return a.verdict == TEMP ? temp_reason_name(a.reason) : NULL;
@@ -50,12 +45,12 @@ json_t *lookups_json(struct text map, struct text key, const struct question_rep
 	return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:s, s:b, s:o, s:o, s:o, s:f}",
 			 "map", json_text(map), "key", json_text(key),
 			 "verdict", verdict_name(r->answer.verdict),
-			 "value", text_or_null(is_found, r->answer.value),
-			 "matched_key", text_or_null(is_found, buf_view(&r->matched_key)),
+			 "value", json_text_if(is_found, r->answer.value),
+			 "matched_key", json_text_if(is_found, buf_view(&r->matched_key)),
 			 "step", is_found ? json_integer(r->step) : json_null(),
 			 "from", origin_name(r->origin), "stale", r->is_stale,
 			 "age", has_age ? json_seconds(r->age) : json_null(),
-			 "reason", text_or_null(r->answer.value.n && !is_found, r->answer.value),
+			 "reason", json_text_if(r->answer.value.n && !is_found, r->answer.value),
 			 "reason_class", json_str(class_of(r->answer)),
 			 "took", (double)r->took / 1e6);
 }

@@ -279,15 +279,16 @@ static void on_end(void *user, enum frame_verb end, struct text why)
 	struct slot *slot = user;
 	struct source *s = slot->source;
 	struct buf concealed = { 0 };
-
+	/* That a new process answers a ping does not clear its forerunner's crash. */
 	bool is_proof = slot->state == SLOT_BUSY || slot->is_recovering;
 
 	slot->state = end == FRAME_DOWN ? SLOT_RESTING : SLOT_IDLE;
-	conceal_job(slot->job, why, &concealed);
-	if (end == FRAME_DOWN)
+	if (end == FRAME_DOWN) {
+		conceal_job(slot->job, why, &concealed);
 		note_failure(s, buf_view(&concealed));
-	else if (is_proof)	/* that a new process answers a ping does not clear its forerunner's crash */
+	} else if (is_proof) {
 		note_success(s);
+	}
 	buf_done(&concealed);
 	if (slot->job)
 		end_job(slot, end, why);
