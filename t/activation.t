@@ -67,15 +67,6 @@ def number(s):
     return os.fstat(s.fileno()).st_ino
 
 
-def environment(pid):
-    """Of a driver process, which may have ended by now."""
-    try:
-        with open("/proc/%d/environ" % pid, "rb") as f:
-            return f.read().split(b"\0")
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-
-
 def check_names(dir):
     """Each listener gets all sockets of its name, of any kind, and no others."""
     four, four_address = listening()
@@ -97,8 +88,8 @@ def check_names(dir):
         same(sockets_of(server.pid) & all, all - {number(other)}, "and closed")
         same([sockets_of(p) & all for p in server.drivers()], [set()] * len(server.drivers()),
              "driver processes have none of them")
-        same([v for p in server.drivers() + [server.pid] for v in environment(p)
-              if p != server.pid and v.startswith((b"LISTEN_", b"NOTIFY_"))], [],
+        same([v for p in server.drivers() + [server.pid] for v in proc_file(p, "environ").split("\0")
+              if p != server.pid and v.startswith(("LISTEN_", "NOTIFY_"))], [],
              "nor the variables")
 
         descriptors = server.descriptors()
@@ -240,7 +231,7 @@ def check_notifications(dir, address, told, **daemon):
     with server:
         ok(manager.is_silent(), "not ready before the maps are there")
         same(manager.heard(), ready(server.pid), "ready, when they are")
-        same([v for p in server.drivers() for v in environment(p) if v.startswith(b"NOTIFY_")], [],
+        same([v for p in server.drivers() for v in proc_file(p, "environ").split("\0") if v.startswith("NOTIFY_")], [],
              "driver processes cannot say so")
         server.signal(signal.SIGHUP)
         said = manager.heard()

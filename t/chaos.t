@@ -34,20 +34,14 @@ def check(key, reply):
 def kill_a_driver(server, directory):
     drivers = server.drivers()
     if drivers:
-        try:
-            os.kill(pick.choice(drivers), pick.choice((signal.SIGKILL, signal.SIGSEGV)))
-        except ProcessLookupError:
-            pass
+        signal_if_there(pick.choice(drivers), pick.choice((signal.SIGKILL, signal.SIGSEGV)))
 
 
 def stop_a_driver(server, directory):
     """One that hangs for good."""
     drivers = server.drivers()
     if drivers:
-        try:
-            os.kill(pick.choice(drivers), signal.SIGSTOP)
-        except ProcessLookupError:
-            pass
+        signal_if_there(pick.choice(drivers), signal.SIGSTOP)
 
 
 def script_faults(server, directory):

@@ -238,6 +238,7 @@ def test_forgotten_for_good():
         server.process.wait()
         os.unlink(server.dir + "/db")
         server.start()
+        server.wait_for_event("snapshot_restored", 2)
         same(server.ask("single", "anna@a.test"), "OK anna@box.test", "after a crash one is there,")
         like(server.ask("single", "ben@a.test"), "^TEMP ", "the other one is not")
 

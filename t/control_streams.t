@@ -58,14 +58,7 @@ def is_ready(server):
 
 def connections(server):
     """How many threads and sockets HTTP has for clients."""
-    tasks = "/proc/%d/task" % server.pid
-    names = []
-    for t in os.listdir(tasks):
-        try:
-            with open("%s/%s/comm" % (tasks, t)) as f:
-                names.append(f.read())
-        except OSError:
-            pass                # it has just ended
+    names = list(threads(server.pid).values())
     with open("/proc/net/unix") as f:
         sockets = sum(line.split()[5:] == ["03", line.split()[6], server.control[5:]] for line in f)
     return sum(n.startswith("MHD-conn") for n in names), sockets

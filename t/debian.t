@@ -118,14 +118,6 @@ def dpkg(m, name, *argv):
     ok(p.returncode == 0, name, p.stdout, p.stderr, m.console()[-1500:])
 
 
-def ask(m, map, key):
-    try:
-        with Client("unix:" + m.root(SOCKET)) as c:
-            return c.ask(map, key)
-    except OSError as e:
-        return repr(e)
-
-
 def leftovers(m):
     return sorted(p for pattern in ("/usr/*/socketmapd*", "/usr/*/*/socketmapd*",
                                     "/usr/*/*/*/socketmapd*", "/lib/systemd/*/socketmapd*",
@@ -162,9 +154,9 @@ def check_use(m):
     same((checked.returncode, checked.stderr), (0, ""), "a configuration is good")
     status, said = m.systemctl("start", "socketmapd.socket", "socketmapd.service")
     same(status, 0, "the service starts")
-    if not same(ask(m, "lite", "joe@a.test"), "OK joe@b.test", "and answers from SQLite"):
+    if not same(m.ask(SOCKET, "lite", "joe@a.test"), "OK joe@b.test", "and answers from SQLite"):
         note(said + m.console()[-3000:])
-    same(ask(m, "dir", "reader"), "OK reader", "and from LDAP")
+    same(m.ask(SOCKET, "dir", "reader"), "OK reader", "and from LDAP")
 
 
 def check_upgrade(m):
@@ -182,7 +174,7 @@ def check_upgrade(m):
 def check_removal(m):
     dpkg(m, "dpkg --remove", "-r", *reversed(PACKAGES))
     same(m.services("socketmapd"), [], "nothing runs any more")
-    like(ask(m, "lite", "joe@a.test"), "Error", "and nothing listens")
+    like(m.ask(SOCKET, "lite", "joe@a.test"), "Error", "and nothing listens")
     ok({"/etc/socketmapd", "/var/lib/socketmapd"} <= set(leftovers(m)),
        "configuration and snapshots stay", leftovers(m))
     dpkg(m, "dpkg --purge", "-P", *reversed(PACKAGES))

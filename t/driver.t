@@ -316,10 +316,7 @@ def check_killed_idle():
         """Only while all is well, as after two failures in a row the source rests."""
         while time.monotonic() < end and replies[-1]:
             for pid in server.drivers()[:1] if replies[-1] == "NOTFOUND " else []:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
+                signal_if_there(pid, signal.SIGKILL)
             time.sleep(0.03)
     with server:
         in_parallel(lambda work: work[0](work[1]), [(ask, 1), (ask, 2), (kill, 0)])

@@ -373,10 +373,7 @@ def check_server():
     scan = offsets(slapd)["entry"]
 
     def freeze():
-        """Each thread stops when its turn comes."""
         slapd.signal(signal.SIGSTOP)
-        threads = "/proc/%d/task" % slapd.process.pid
-        wait_for(lambda: all(stat_fields(int(t))[:1] in ([], ["T"]) for t in os.listdir(threads)))
 
     def kill():
         """When a scan is in the middle of an entry."""

@@ -210,7 +210,8 @@ for t, query in SCAN.items():
         maps["%s-%s" % (how, t)] = dict(maps[t], mode="mirror", scan_query=query, on_miss=how,
                                         refresh="1h")
 with Server(maps=maps) as server:
-    loaded = [server.wait_for_event("refreshed", map="notfound-" + t) for t in SCAN]
+    loaded = [server.wait_for_event("refreshed", map=how + t, seconds=60)
+              for t in SCAN for how in ("ask-", "notfound-")]
     ok(all(loaded), "the mirrors are loaded", server.log())
     oracle.compare(server, "mirrored, asked", "ask-{table}", SCAN, {"keyreject"})
     # 'jose' is not 'josé' to us, nor is 'x ' 'x'; without on_miss = "ask" nobody finds out.

@@ -213,8 +213,7 @@ def check_limits():
 
 
 def status_of(pid):
-    with open("/proc/%d/status" % pid) as f:
-        return dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+    return dict(line.split(":\t", 1) for line in proc_file(pid, "status").splitlines() if ":\t" in line)
 
 
 def check_privileges():

@@ -4,7 +4,6 @@ The service: what `make install` lays out, what systemd says of the units, what 
 told while loops stall, and the installed server under a systemd of its own, in its sandbox, with
 real directories.
 """
-import ctypes
 import glob
 import os
 import re
@@ -18,6 +17,7 @@ sys.path.insert(0, "t/lib")
 import systemd
 from harness import *
 from mariadb import MariaDB
+from stall import Stopped, thread_of
 from restart import Callers, Manager
 from slapd import SUFFIX, Slapd
 
@@ -123,28 +123,6 @@ def check_units(top):
 
 # --- what the service manager is told ---------------------------------------------------------
 
-PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH, WALL = 0x4206, 0x4207, 17, 0x40000000
-libc = ctypes.CDLL(None, use_errno=True)
-libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
-
-
-class Stalled:
-    """One thread of a process that stands still, while the others run."""
-
-    def __init__(self, pid, name):
-        self.tid = next(int(t) for t in os.listdir("/proc/%d/task" % pid)
-                        if open("/proc/%d/task/%s/comm" % (pid, t)).read().strip() == name)
-
-    def __enter__(self):
-        if libc.ptrace(PTRACE_SEIZE, self.tid, None, None) or \
-                libc.ptrace(PTRACE_INTERRUPT, self.tid, None, None):
-            raise OSError(ctypes.get_errno(), "ptrace")
-        os.waitpid(self.tid, WALL)
-
-    def __exit__(self, *_):
-        libc.ptrace(PTRACE_DETACH, self.tid, None, None)
-
-
 def make_server(dir, **env):
     server = Server({"m": {"source": "fake", "search": "exact"}})
     directory = Directory(server.dir)
@@ -173,18 +151,18 @@ def check_watchdog():
         ok({"READY": "1", "MAINPID": str(server.pid)} in said, "ready is told", said)
         same(said.count(alive), 5, "and that the server is alive, again and again")
         same(server.ask("m", "k"), "OK v", "it answers")
-        names = [v.split(b"=")[0] for p in server.drivers() for v in
-                 open("/proc/%d/environ" % p, "rb").read().split(b"\0")]
-        ok(names and not [n for n in names if n.startswith((b"WATCHDOG", b"NOTIFY"))],
+        names = [v.split("=")[0] for p in server.drivers() for v in
+                 proc_file(p, "environ").split("\0")]
+        ok(names and not [n for n in names if n.startswith(("WATCHDOG", "NOTIFY"))],
            "driver processes cannot say so", names)
-        with Stalled(server.pid, "answers"):
+        with Stopped(thread_of(server.pid, "answers")):
             stalled = server.wait_for_event("loop_stalled", seconds=30)
             like(stalled and stalled["loop"], "answers[01]", "a loop that stands still is logged")
             hear_all(manager)
             ok(not heard_within(manager, 1), "and from then on the server is not called alive")
         ok(server.wait_for_event("loop_resumed"), "it goes on")
         same(manager.heard(), alive, "the server is alive again")
-        with Stalled(server.pid, "socketmapd"):     # the main thread: the control loop
+        with Stopped(server.pid):     # the main thread: the control loop
             hear_all(manager)
             ok(not heard_within(manager, 1), "nobody says so while the control loop stands still")
         same(manager.heard(), alive, "but then")
@@ -257,14 +235,6 @@ RestartSec=100ms
 """
 
 
-def ask(m, map, key):
-    try:
-        with Client("unix:" + m.root(SOCKET)) as c:
-            return c.ask(map, key)
-    except OSError as e:
-        return repr(e)
-
-
 def log(m):
     with open(m.root("/var/log/socketmapd.log")) as f:
         return f.read()
@@ -277,8 +247,8 @@ def works(m, action, name, status=0):
 
 
 def answers(m, name):
-    got = {question: wait_for(lambda: (r := ask(m, *question)) == wanted and r, 5) or
-           ask(m, *question) for question, wanted in ANSWERS.items()}
+    got = {question: wait_for(lambda: (r := m.ask(SOCKET, *question)) == wanted and r, 5) or
+           m.ask(SOCKET, *question) for question, wanted in ANSWERS.items()}
     if not same(got, ANSWERS, name):
         note(log(m)[-3000:])
 
@@ -316,9 +286,7 @@ def check_sandbox(m):
         limits = {l[:26].strip(): l[26:].split()[:2] for l in f}
     same(limits["Max core file size"], ["0", "0"], "without cores")
     ok(int(limits["Max open files"][0]) > 4096 + 64, "with descriptors for max_clients", limits)
-    nice = {(open("/proc/%d/task/%s/comm" % (pid, t)).read().strip(),
-             open("/proc/%d/task/%s/stat" % (pid, t)).read().rpartition(")")[2].split()[16])
-            for t in os.listdir("/proc/%d/task" % pid)}
+    nice = {(name, "".join(stat_fields(t)[16:17])) for t, name in threads(pid).items()}
     ok({("refresh", "10"), ("answers", "0")} <= nice, "its scans may lower their priority", nice)
     ok(children(pid), "and it starts drivers")
     for wrong in (("touch", "/etc/socketmapd/x"), ("touch", CHROOT + "/../x"), ("ls", "/root")):

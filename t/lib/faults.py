@@ -122,7 +122,7 @@ class Case:
 
     def judge(self, why):
         wrong, self.wrong = self.wrong, []
-        ok(not wrong, "%s: %s" % (self.name, why), wrong[:8])
+        ok(not wrong, "%s: %s" % (self.name, why), wrong[:8], self.log(0)[-1500:])
 
     def check_empty(self):
         """The fault was there first."""
@@ -174,8 +174,8 @@ class Case:
 
     def check_works(self, when=""):
         """The whole table is there, by lookups and by a scan that begins now."""
-        same(self.server.wait_for_reply(self.name + "_trust", self.add(), "^OK", 30), "OK late",
-             "%s: scans work%s" % (self.name, when))
+        reply = self.server.wait_for_reply(self.name + "_trust", self.add(), "^OK", 30)
+        ok(reply == "OK late", "%s: scans work%s" % (self.name, when), reply, self.log(0)[-1500:])
         for kind in KINDS:
             for key, want in (HIT, "OK "), (self.cold, "OK "), (MISSING, "NOTFOUND "):
                 if not self.becomes(kind, key, want):

@@ -101,8 +101,11 @@ def in_parallel(function, arguments):
 
 
 def wait_for(condition, seconds=10):
-    """Ask `condition` until it is true or time is over; its last answer."""
-    end = time.monotonic() + seconds * SLOW
+    """
+    Ask `condition` until it is true or time is over; its last answer. `seconds` are those of a quiet
+    machine; one that has other things to do gets more.
+    """
+    end = time.monotonic() + 3 * seconds * SLOW
     while True:
         answer = condition()
         if answer or time.monotonic() > end:
@@ -125,13 +128,35 @@ def die_with_parent():
     _libc.prctl(1, signal.SIGKILL)      # PR_SET_PDEATHSIG; the parent is a thread here
 
 
+def proc_file(id, name):
+    """/proc/ID/NAME of a process or thread; "" when it has ended, as drivers may at any moment."""
+    try:
+        with open("/proc/%d/%s" % (id, name), encoding="latin-1") as f:
+            return f.read()
+    except OSError:
+        return ""
+
+
+def signal_if_there(pid, number):
+    """Of a process that may have ended, too."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+
+
 def stat_fields(pid):
     """/proc/PID/stat behind the program's name: state, ppid, ...; [] when it is gone."""
+    return proc_file(pid, "stat").rpartition(")")[2].split()
+
+
+def threads(pid):
+    """{id: name}"""
     try:
-        with open("/proc/%d/stat" % pid) as f:
-            return f.read().rpartition(")")[2].split()
+        ids = [int(t) for t in os.listdir("/proc/%d/task" % pid)]
     except OSError:
-        return []
+        ids = []
+    return {t: proc_file(t, "comm").strip() for t in ids}
 
 
 def children(pid):
@@ -265,8 +290,10 @@ class Server:
         return self
 
     def answers(self):
+        """Can one connect to all that it listens on?"""
         try:
-            Client(self.listeners[0]["address"]).close()
+            for l in self.listeners:
+                connect(l["address"]).close()
             return True
         except OSError:
             return False

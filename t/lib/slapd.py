@@ -8,7 +8,8 @@ import socket
 import subprocess
 import urllib.parse
 
-from harness import die_with_parent, done, free_port, ok, run, scratch, wait_for
+from harness import (die_with_parent, done, free_port, ok, run, scratch, stat_fields, threads,
+                     wait_for)
 
 PATH = os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin"
 PROGRAMS = {p: shutil.which(p, path=PATH) for p in ("slapd", "slapadd", "ldapmodify", "ldapsearch")}
@@ -203,13 +204,7 @@ class Slapd:
         """SIGSTOP and SIGCONT, for one; when it returns, every thread has stopped."""
         self.process.send_signal(number)
         if number == signal.SIGSTOP:
-            wait_for(lambda: all(state == "T" for state in self._states()))
-
-    def _states(self):
-        tasks = "/proc/%d/task" % self.process.pid
-        for task in os.listdir(tasks):
-            with open("%s/%s/stat" % (tasks, task)) as f:
-                yield f.read().rpartition(")")[2].split()[0]
+            wait_for(lambda: all(stat_fields(t)[:1] in ([], ["T"]) for t in threads(self.process.pid)))
 
     def log(self):
         """Every operation has its lines: BIND, SRCH, SEARCH RESULT, ..."""

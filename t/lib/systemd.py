@@ -128,6 +128,14 @@ class Machine:
         harness.replace(self.root(path), data)
         os.chmod(self.root(path), mode)
 
+    def ask(self, socket, map, key):
+        """What a socketmap server inside answers, or the error."""
+        try:
+            with harness.Client("unix:" + self.root(socket)) as c:
+                return c.ask(map, key)
+        except OSError as e:
+            return repr(e)
+
     def id(self, name, kind="passwd"):
         """The number of a user, or of a "group"; None."""
         with open(self.root("/etc/" + kind)) as f:
@@ -141,14 +149,7 @@ class Machine:
 
     def services(self, name):
         """The processes that systemd has started and whose command line has this, as seen from outside."""
-        found = []
-        for pid in harness.children(self.init):
-            try:
-                with open("/proc/%d/cmdline" % pid) as f:
-                    found += [pid] * (name in f.read())
-            except OSError:
-                pass
-        return found
+        return [p for p in harness.children(self.init) if name in harness.proc_file(p, "cmdline")]
 
     def systemctl(self, *argv):
         """(exit status, all output)"""

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 
-from harness import _libc, children, is_running, run
+from harness import _libc, children, is_running, proc_file, run
 
 CLONE_NEWNS, PR_SET_CHILD_SUBREAPER = 0x20000, 36     # sched.h, linux/prctl.h
 GRACE = 90      # seconds for an orderly end
@@ -78,7 +78,7 @@ def adopted():
             # Of a child that has not become a driver process, too, whatever its thread was called.
             name = os.path.basename(os.readlink("/proc/%d/exe" % pid))
         except OSError:
-            name = _comm(pid)       # it has ended
+            name = proc_file(pid, "comm").strip()       # it has ended
         if not name.startswith("socketmapd"):
             continue
         if is_running(pid):
@@ -88,9 +88,3 @@ def adopted():
     return running
 
 
-def _comm(pid):
-    try:
-        with open("/proc/%d/comm" % pid) as f:
-            return f.read().strip()
-    except OSError:
-        return ""

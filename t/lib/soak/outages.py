@@ -2,6 +2,7 @@
 import os
 import signal
 
+from harness import signal_if_there
 from soak.fault import Fault
 
 LONG = 3, 14        # seconds; mirrors become STALE, and some EXPIRED
@@ -117,13 +118,7 @@ class Drivers(Fault):
         drivers = sorted(self.server.drivers())
         for pid in self.pick.sample(drivers, (len(drivers) + 1) // 2):
             self.victims.add(pid)
-            self.signal(pid, self.number)
-
-    def signal(self, pid, number):
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            pass        # a scan that has ended
+            signal_if_there(pid, self.number)
 
     def tick(self):
         if not self.has_sign and not self.victims & set(self.server.drivers()):
@@ -133,5 +128,5 @@ class Drivers(Fault):
         """Who was not asked anything since is still stopped, and would not see the server's end."""
         is_well = super().is_well()
         for pid in self.victims & set(self.server.drivers()) if is_well else ():
-            self.signal(pid, signal.SIGCONT)
+            signal_if_there(pid, signal.SIGCONT)
         return is_well
