@@ -455,7 +455,7 @@ def check_two_servers():
 
 
 def check_ready():
-    server, directory = make({"m": mirror(), "d": demand()})
+    server, directory = make({"m": mirror(), "d": demand()}, start_wait="3s")
     with server:
         found = wait_until_ready(server, 1)
         ok(found and "missing" not in found, "ready when every mirror is there", found)
