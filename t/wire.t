@@ -2,6 +2,7 @@
 # sanitizers: yes
 """What comes over the wire, byte by byte, and what a client may do to us: both protocols."""
 import os
+import select
 import signal
 import socket
 import sys
@@ -262,6 +263,26 @@ def check_fairness(server):
         ok(longest < 0.5 * SLOW, "a greedy client does not delay another", longest)
 
 
+def check_slow_readers(server, client):
+    """Clients that wait for their turn and for their readers at once are all answered."""
+    asked, size = 300, len(netstring("OK " + ROWS["t4092"]))
+    crowd = [client() for _ in range(20)]
+    left = {c.socket: asked * size for c in crowd}
+    room = bytearray(1 << 20)
+    server.signal(signal.SIGSTOP)
+    for c in crowd:
+        c.send(b"7:m t4092," * asked)
+    server.signal(signal.SIGCONT)       # now it sees all of them at once
+
+    def read():
+        for s in select.select([s for s, n in left.items() if n], [], [], 0.1)[0]:
+            left[s] -= s.recv_into(room)
+        return not any(left.values())
+    ok(wait_for(read), "many that ask without end and read slowly get all their answers", left.values())
+    for c in crowd:
+        c.close()
+
+
 def check_burst(server):
     """A full backlog would be an instant 451; the server may be busy for a moment."""
     for name, pause in (("running", False), ("stopped for a moment", True)):
@@ -326,9 +347,9 @@ server.listeners += [
     server.listener(address="unix:%s/idle" % server.dir, idle_timeout="700ms"),
     server.listener(address="unix:%s/unread" % server.dir, write_timeout="700ms"),
     server.listener(address="inet:127.0.0.1:%d" % ports[1]),
+    server.listener(address="unix:%s/turns" % server.dir, max_pipelined=50, max_unread="16M"),
 ]
-server.listeners[-1].pop("mode")
-
+server.listeners[5].pop("mode")
 
 def client(i, kind=Client):
     return lambda: kind(server.listeners[i]["address"])
@@ -350,6 +371,7 @@ with server:
     check_timeouts(server, client(2), client(3), client(1, TableClient))
     check_unread(server, client(4))
     check_fairness(server)
+    check_slow_readers(server, client(6))
     check_burst(server)
     check_idle_crowd(server)
 

@@ -132,7 +132,8 @@ static void on_written(uv_write_t *write, int status)
 		write_out(c);
 		return;
 	}
-	client_turn(c);
+	if (!c->is_waiting)	/* else its turn comes */
+		client_turn(c);
 }
 
 /* Leave c->out to libuv. */
