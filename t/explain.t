@@ -482,6 +482,55 @@ def check_long_walk():
 
 # --- loops that stand still ----------------------------------------------------------------------
 
+def check_rest():
+    """A directory that is left alone is tried when somebody wants to know, and when a scan says it is back."""
+    server = World()
+    d = Directory(server.dir)
+    d.rows({"k": "v", "l": "w"})
+    server.sources = [d.source(connections=1)]
+    server.maps = {"m": {"source": "fake", "search": "exact"},
+                   "copy": {"source": "fake", "search": "exact", "mode": "mirror", "refresh": "1s"}}
+
+    def fall():
+        d.script("hello * hello 1 fake_driver\nlookup * down gone\nping * down gone\nscan * down gone")
+        like(server.wait_for_reply("m", "nobody", "down$"), "down$", "a directory is down")
+        for _ in range(9):
+            server.explain("m", "k")
+
+    with server:
+        fall()
+        like(server.events("source_failed")[-1]["next"], r"^[2-9]\ds$", "and left alone for long")
+        asked = len(d.activity("ping"))
+        same(table(server.explain("m", "k"))["directory"]["verdict"], "TEMP", "still down, says who asks")
+        ok(len(d.activity("ping")) > asked, "and it was tried for that")
+        d.script("scan * down gone")
+        same(table(server.explain("m", "k"))["directory"]["verdict"], "FOUND", "back, says who asks")
+        same(server.ask("m", "k"), "OK v", "which ends the rest")
+        fall()
+        d.script("")
+        same(server.wait_for_reply("m", "l", "^OK", 5), "OK w", "so does a scan that succeeds")
+
+
+def check_blip():
+    """Many lookups that fail together are one failure."""
+    server = World()
+    d = Directory(server.dir)
+    d.rows({"k%d" % i: "v" for i in range(32)})
+    server.sources = [d.source(connections=8)]
+    server.maps = {"m": {"source": "fake", "search": "exact", "deadline": "10s"}}
+    with server:
+        d.script("lookup * delay 0.3; rows; done")
+        for i in 0, 8:
+            in_parallel(lambda k: server.ask("m", "k%d" % k), range(i, i + 8))
+        d.script("lookup * delay 0.5; down blip")
+        in_parallel(lambda k: server.ask("m", "k%d" % k), range(16, 24))
+        failed = server.events("source_failed")
+        ok(len(failed) >= 8, "eight lookups fail", failed)
+        ok(all(int(f["next"][:-2]) < 600 for f in failed), "for which it rests once", failed)
+        d.script("")
+        same(server.wait_for_reply("m", "k30", "^OK", 3), "OK v", "and is soon back")
+
+
 def check_stalls():
     """Who asks gives up, and what was asked is answered to nobody, later."""
     server = World(threads=1)
@@ -624,6 +673,8 @@ check_mirrors()
 check_trouble()
 check_old_driver()
 check_long_walk()
+check_rest()
+check_blip()
 check_stalls()
 check_crowd(SLAPD, DB)
 check_end(SLAPD, DB)

@@ -49,7 +49,8 @@ void source_submit(struct job *job);
 
 /*
  * A lookup for people, past the table's cache, which learns nothing from it. It waits in the same
- * queue, is answered by the same processes within the same limits, and counted like the others.
+ * queue, is answered by the same processes within the same limits, and counted like the others; but
+ * a directory that is left alone, as it was down, is tried at once.
  */
 struct probe {
 	struct job job;			/* key and expires are the caller's to set, the rest is not */
@@ -88,7 +89,7 @@ void source_learn(struct source *s, struct text name, struct text value);
 
 /*
  * A scan has just talked to the directory, or could not, for the reason `why`; lookups see to that
- * themselves. Any thread.
+ * themselves, but need not wait until their turn to try has come. Any thread that holds a table of it.
  */
 void source_heard(struct source *s, bool is_there, struct text why);
 

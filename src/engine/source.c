@@ -35,6 +35,8 @@ struct slot {
 };
 
 struct source {
+	struct message back;	/* of a scan that succeeded, when that is news; first */
+	atomic_bool is_back_posted;
 	struct source_settings *settings;	/* owned */
 	struct loop *control;
 	unsigned refs;
@@ -46,7 +48,8 @@ struct source {
 	uv_timer_t timer;	/* when resting is over */
 	unsigned failures;	/* of processes or the directory, in a row */
 	uint64_t failing_since;	/* the first of them, clock_wall_msec() */
-	uint64_t rest_until;
+	uint64_t rest_until;	/* msec of clock_msec(); 0: it does not rest */
+	uint64_t succeeded;	/* the last lookup that did, usec of clock_usec() */
 	uint64_t random;
 	uint64_t n_lookups, n_failures, n_restarts;
 	struct histogram took;
@@ -134,11 +137,17 @@ static uint64_t rest_msec(struct source *s)
 			    &s->random);
 }
 
+static void end_rest(struct source *s)
+{
+	s->rest_until = 0;	/* whatever clock_msec() says: libuv's clock may be a little ahead */
+	uv_timer_stop(&s->timer);
+}
+
 static void on_rested(uv_timer_t *timer)
 {
 	struct source *s = timer->data;
 
-	s->rest_until = 0;	/* whatever clock_msec() says: libuv's clock may be a little ahead */
+	end_rest(s);
 	pump(s);
 }
 
@@ -154,33 +163,51 @@ static void keep_reason(struct source *s, struct text why)
 	buf_done(&escaped);
 }
 
-void source_heard(struct source *s, bool is_there, struct text why)
+static void on_back(struct message *message)
 {
-	atomic_store_explicit(&s->heard, is_there ? SOURCE_UP : SOURCE_DOWN, memory_order_relaxed);
-	if (!is_there)
-		keep_reason(s, why);
+	struct source *s = (struct source *)message;
+
+	atomic_store(&s->is_back_posted, false);
+	if (s->failures) {
+		end_rest(s);
+		pump(s);
+	}
 }
 
-static void note_failure(struct source *s, struct text why)
+void source_heard(struct source *s, bool is_there, struct text why)
 {
-	uint64_t rest;
+	s->heard = is_there ? SOURCE_UP : SOURCE_DOWN;
+	if (!is_there)
+		keep_reason(s, why);
+	else if (!atomic_exchange(&s->is_back_posted, true))
+		loop_post(s->control, &s->back);
+}
 
-	if (s->failures++ == 0)
-		s->failing_since = clock_wall_msec();
+/* Many that fail together are one outage; one while others succeed, as its table is slow, is none. */
+static void note_failure(struct source *s, uint64_t began, struct text why)
+{
+	uint64_t now = clock_msec();
+
 	keep_reason(s, why);
-	rest = rest_msec(s);
-	s->rest_until = clock_msec() + rest;
-	uv_timer_start(&s->timer, on_rested, rest, 0);
+	if (now >= s->rest_until && began >= s->succeeded) {
+		if (s->failures++ == 0)
+			s->failing_since = clock_wall_msec();
+		s->rest_until = now + rest_msec(s);
+		uv_timer_start(&s->timer, on_rested, s->rest_until - now, 0);
+	}
 	log_warn("source_failed", s->settings->name, F_STR("source", s->settings->name),
-		 F_TEXT("why", why), F_MSEC("next", rest));
+		 F_TEXT("why", why),
+		 F_MSEC("next", s->rest_until > now ? s->rest_until - now : 0));
 }
 
 static void note_success(struct source *s)
 {
-	source_heard(s, true, TEXT(""));
+	s->heard = SOURCE_UP;
 	if (s->failures >= 2)
 		log_info("source_back", s->settings->name, F_STR("source", s->settings->name));
 	s->failures = 0;
+	s->succeeded = clock_usec();
+	end_rest(s);
 }
 
 /* Nobody can be asked now, and it has just been tried: waiting would only add to the delay. */
@@ -279,14 +306,14 @@ static void on_end(void *user, enum frame_verb end, struct text why)
 	struct slot *slot = user;
 	struct source *s = slot->source;
 	struct buf concealed = { 0 };
-	/* That a new process answers a ping does not clear its forerunner's crash. */
-	bool is_proof = slot->state == SLOT_BUSY || slot->is_recovering;
+	bool is_lookup = slot->state == SLOT_BUSY;
 
 	slot->state = end == FRAME_DOWN ? SLOT_RESTING : SLOT_IDLE;
 	if (end == FRAME_DOWN) {
 		conceal_job(slot->job, why, &concealed);
-		note_failure(s, buf_view(&concealed));
-	} else if (is_proof) {
+		note_failure(s, is_lookup ? slot->began : UINT64_MAX, buf_view(&concealed));
+	} else if (is_lookup || slot->is_recovering) {
+		/* That a new process answers a ping does not clear its forerunner's crash. */
 		note_success(s);
 	}
 	buf_done(&concealed);
@@ -309,7 +336,7 @@ static void on_dead(void *user, const char *why)
 		job->probe->took += clock_usec() - slot->began;
 		buf_str(&job->probe->why, why);
 	}
-	note_failure(s, text_of(why));
+	note_failure(s, job ? slot->began : UINT64_MAX, text_of(why));
 	if (job && !job->is_retried && clock_msec() < job->expires) {
 		job->is_retried = true;
 		requeue(s, job);
@@ -332,7 +359,7 @@ static void start(struct slot *slot)
 	if (slot->process)
 		slot->state = SLOT_STARTING;
 	else
-		note_failure(s, buf_view(&why));
+		note_failure(s, UINT64_MAX, buf_view(&why));
 	buf_done(&why);
 }
 
@@ -372,11 +399,13 @@ static void dispatch(struct slot *slot, struct job *job)
 static void pump(struct source *s)
 {
 	uint64_t now = clock_msec();
+	bool is_quiet = now < s->rest_until && !is_trying(s);
 	struct slot *slot;
 
 	if (s->is_stopped)
 		return;
-	if (is_down(s))
+	/* What people ask may wait for the outcome of a probe. */
+	if (is_down(s) && (is_quiet || !(s->first && s->first->probe)))
 		fail_queue(s, REASON_DOWN, "directory is down");
 	while (s->first && s->first->expires <= now)
 		job_fail(s, dequeue(s), REASON_DEADLINE, "no process was free in time");
@@ -402,7 +431,9 @@ void source_submit(struct job *job)
 		job_fail(s, job, REASON_STOPPING, "no longer asked");
 		return;
 	}
-	if (is_down(s)) {
+	if (job->probe) {
+		end_rest(s);	/* people want to know how it is now */
+	} else if (is_down(s)) {
 		job_fail(s, job, REASON_DOWN, "directory is down");
 		return;
 	}
@@ -437,7 +468,8 @@ struct source *source_new(struct source_settings *settings, struct loop *control
 {
 	struct source *s = must_calloc(1, sizeof *s);
 
-	*s = (struct source){ .settings = settings, .control = control, .refs = 1 };
+	*s = (struct source){ .back.run = on_back, .settings = settings, .control = control,
+			      .refs = 1 };
 	s->last = &s->first;
 	hash_random(&s->random, sizeof s->random);
 	pthread_mutex_init(&s->lock, NULL);
@@ -541,9 +573,7 @@ const char *source_state_name(enum source_state state)
 struct source_stats source_stats(struct source *s)
 {
 	struct source_stats stats = {
-		.state = is_down(s) ? SOURCE_DOWN :
-				      (enum source_state)atomic_load_explicit(
-					      &s->heard, memory_order_relaxed),
+		.state = is_down(s) ? SOURCE_DOWN : (enum source_state)s->heard,
 		.took = s->took,
 		.name = s->settings->name,
 		.failing_since = s->failures ? s->failing_since : 0,
