@@ -243,6 +243,34 @@ def test_forgotten_for_good():
         like(server.ask("single", "ben@a.test"), "^TEMP ", "the other one is not")
 
 
+def test_orders_and_reloads():
+    """A reload that only tunes neither loses what was ordered before nor brings back what was flushed."""
+    directory = Directory(scratch())
+    directory.rows({"old": "v"})
+    demand = {"source": "fake", "search": "exact", "negative_ttl": "1h"}
+    copy = dict(demand, mode="mirror", refresh="1h", on_miss="notfound")
+    server = control_server({"d": demand, "m": copy}, snapshot_interval="100ms")
+    server.sources = [directory.source()]
+    with server:
+        wait_for(lambda: ask(server.control, "/readyz").status == 200)
+        same((server.ask("d", "new"), server.ask("m", "new")), ("NOTFOUND ", "NOTFOUND "), "not there yet")
+        file = server.state + "/d.0.snapshot"
+        wait_for(lambda: os.path.exists(file))
+        with open(file, "rb") as f:
+            before = f.read()
+        directory.rows({"old": "v", "new": "w"})
+        directory.script("scan * delay 1; rows; done")
+        scans = len(directory.activity("scan"))
+        for m in "dm":
+            post(server.control, "/v1/flush?map=" + m)
+        wait_for(lambda: len(directory.activity("scan")) > scans)
+        replace(file, before)           # as if it had not been written yet
+        server.maps = {"d": dict(demand, ttl="2h"), "m": dict(copy, refresh="2h")}
+        ok(server.reload(), "a reload in the midst of a scan")
+        same(server.ask("d", "new"), "OK w", "what was flushed does not come back from a file")
+        same(server.wait_for_reply("m", "new", "^OK"), "OK w", "and the scan that was ordered comes")
+
+
 def test_reload(server):
     path = server.dir + "/maps.d/single.conf"
     server.maps["more"] = MAPS["single"]
@@ -420,6 +448,7 @@ with control_server() as SERVER:
 test_refresh_in_a_round()
 test_flush_in_doubt()
 test_forgotten_for_good()
+test_orders_and_reloads()
 test_peers()
 test_life()
 test_inherited()

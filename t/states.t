@@ -220,9 +220,33 @@ def check_bad_neighbours():
              "no good one has ever failed")
 
 
+def check_orders():
+    """A scan that was ordered and failed is owed, though nothing has changed; one that fails keeps its pace."""
+    mirror = {"source": "fake", "search": "exact", "mode": "mirror", "on_miss": "notfound"}
+    server = Server({"quiet": dict(mirror, refresh="1h", change_query="x",
+                                   change_interval="1s"),
+                     "bad": dict(mirror, refresh="1h", max_bytes="64K"),
+                     "busy": dict(mirror, refresh="1s", max_bytes="1M")})
+    directory = Directory(server.dir)
+    directory.rows({"k%d" % i: "v" * 10000 for i in range(20)})
+    server.sources = [directory.source()]
+    with server:
+        server.wait_for_event("refreshed", map="quiet")
+        directory.script("scan * temp not now")
+        server.signal(signal.SIGUSR2)
+        ok(server.wait_for_event("refresh_failed", map="quiet"), "an ordered scan fails")
+        directory.script("")
+        ok(server.wait_for_event("refreshed", 2, map="quiet"), "and comes all the same")
+        n, at = len(server.events("refresh_failed", map="bad")), len(server.events("refreshed", map="busy"))
+        server.wait_for_event("refreshed", at + 5, map="busy")
+        ok(len(server.events("refresh_failed", map="bad")) - n <= 2,
+           "one that fails waits its time beside a busy one", server.log()[-1500:])
+
+
 check_lives()
 check_recovery()
 check_round()
+check_orders()
 check_bad_neighbours()
 check_on_miss()
 check_several_tables()

@@ -35,7 +35,7 @@ void refresh_hurry(struct refresh *refresh);
  * snapshot of the directory; and no table is scanned more than once
  * a second. One without a mirror is left alone. Control thread.
  */
-void refresh_now(struct refresh *refresh, const struct table *t);
+void refresh_now(struct refresh *refresh, struct table *t);
 
 /* The same with scan_accept(): false, and no scan, when nothing was rejected. Control thread. */
 bool refresh_accept(struct refresh *refresh, struct table *t);

@@ -48,6 +48,7 @@ struct table {
 	struct demand *demand;			/* owned */
 	_Atomic uint64_t n_learnt;		/* answers of the directory that went into `demand` */
 	_Atomic uint64_t doubted;		/* msec: see table_doubt() */
+	_Atomic uint64_t wanted;		/* msec: somebody asked for a scan that begins after this */
 	_Atomic uint64_t n_differing;		/* sampled keys whose live answer was another */
 	_Atomic uint64_t scan_began, scan_rows;	/* the running scan; see struct table_scans */
 	pthread_mutex_t lock;			/* guards rejection, scans */

@@ -91,6 +91,7 @@ struct demand_view demand_look(struct demand *d, struct text key, uint64_t now, 
  */
 size_t demand_forget(struct demand *d, struct text key);
 size_t demand_forget_all(struct demand *d);
+bool demand_has_forgotten(const struct demand *d);	/* ever: files may know more */
 
 /*
  * The directory has spoken, or failed to. FOUND and NOTFOUND replace what was known; TEMP

@@ -4,38 +4,10 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/must.h"
-#include "engine/scan.h"
 #include "engine/source.h"
+#include "engine/turn.h"
 
 #include <stdlib.h>
-
-/* A failed scan is tried again after this, doubled each time, up to the longest or `refresh`. */
-#define FIRST_RETRY_MSEC 1000
-#define LONGEST_RETRY_MSEC 60000
-
-/* Between the beginnings of two scans of a table, whoever wants them. */
-#define SCAN_EVERY_MSEC 1000
-
-/* Over this time the first scans of tables are spread that are due but have something to say. */
-#define SPREAD_MSEC 3000
-
-/* A mirrored table: when its next turn is, and the turn itself. */
-struct turn {
-	struct turn *next;		/* in refresh.turns */
-	struct scanner *scanner;
-	struct scan scan;
-	uv_timer_t timer;
-	bool is_due;			/* waits for its scanner */
-	bool is_in_round;		/* waits for the running process */
-	enum { CHECKING, SCANNING, SAMPLING } phase;	/* while it runs */
-	const char *why;		/* the scan is lost, and its process killed for it */
-	unsigned failures;		/* in a row */
-	uint64_t full_at;		/* scanned then, even if change_query says the same */
-	uint64_t mark, new_mark;	/* hash of what change_query said before the last good scan; now */
-	bool is_wanted;			/* somebody asked for a scan, whatever change_query says */
-	uint64_t wanted_at;		/* the last time, msec of clock_msec() */
-	uint64_t tried_at;		/* when its last round began */
-};
 
 /*
  * The scan process of one source. It serves one round: all tables that are due, or nearly,
@@ -64,90 +36,18 @@ struct refresh {
 
 static void pump(struct scanner *sc);
 
-static const struct table_settings *settings(const struct turn *t)
-{
-	return t->scan.table->settings;
-}
-
-/* --- when ----------------------------------------------------------------------------------- */
-
-static void on_due(uv_timer_t *timer)
-{
-	struct turn *t = timer->data;
-
-	t->is_due = true;
-	pump(t->scanner);
-}
-
-/* How long it must wait until it may be scanned again, msec. */
-static uint64_t pause_msec(const struct turn *t)
-{
-	uint64_t last = t->scan.began > t->tried_at ? t->scan.began : t->tried_at;
-	uint64_t now = clock_msec();
-
-	return last + SCAN_EVERY_MSEC > now ? last + SCAN_EVERY_MSEC - now : 0;
-}
-
-static void schedule(struct turn *t, uint64_t msec)
-{
-	uint64_t wait = t->is_wanted ? pause_msec(t) :
-				       clock_jitter(msec, &t->scanner->refresh->random);
-
-	uv_timer_start(&t->timer, on_due, wait, 0);
-}
-
-/* After success: the next whole scan, or the next look whether there is anything new. */
-static void schedule_next(struct turn *t)
-{
-	uint64_t now = clock_msec(), wait = t->full_at > now ? t->full_at - now : 0;
-	uint64_t look = settings(t)->change_interval;
-
-	t->failures = 0;
-	schedule(t, look && look < wait ? look : wait);
-}
-
-/*
- * At once, unless there is a FRESH mirror already, of a snapshot or of the settings before: that
- * one is as good as if we had just scanned it at its time.
- */
-static void schedule_first(struct turn *t)
-{
-	const struct table *table = t->scan.table;
-	uint64_t now = clock_msec();
-
-	if (t->scanner->refresh->is_in_a_hurry || table_state(table, now) != TABLE_FRESH) {
-		schedule(t, 0);
-		return;
-	}
-	t->full_at = mirror_born(atomic_load(&table->mirror)) + settings(t)->refresh;
-	if (t->full_at < now + SPREAD_MSEC)
-		t->full_at = now + clock_random(&t->scanner->refresh->random) % SPREAD_MSEC;
-	schedule_next(t);
-}
-
-static uint64_t retry_msec(const struct turn *t)
-{
-	uint64_t refresh = settings(t)->refresh;
-	uint64_t longest = refresh < LONGEST_RETRY_MSEC ? refresh : LONGEST_RETRY_MSEC;
-	unsigned doublings = t->failures > 7 ? 7 : t->failures - 1;
-	uint64_t wait = (uint64_t)FIRST_RETRY_MSEC << doublings;
-
-	return wait < longest ? wait : longest;
-}
+/* --- how a scan ends --------------------------------------------------------------------------- */
 
 static void failed(struct turn *t, struct text why)
 {
 	struct table *table = t->scan.table;
+	uint64_t wait = turn_failed(t);
 
-	t->failures++;
-	t->is_wanted = false;		/* tried, in vain: from here on as after any failure */
-	uint64_t wait = retry_msec(t);
 	log_error("refresh_failed", table->map, F_STR("map", table->map),
 		  F_STR("source", table->settings->source), F_NUM("rows", scan_rows(&t->scan)),
 		  F_TEXT("why", why), F_MSEC("next", wait));
 	table_scan_ended(table, SCAN_FAILED, scan_rows(&t->scan), why);
 	scan_abandon(&t->scan);
-	schedule(t, wait);
 }
 
 static void finished(struct turn *t)
@@ -162,15 +62,12 @@ static void finished(struct turn *t)
 		table_scan_ended(table, SCAN_OK, rows, TEXT(""));
 		persist_changed(r->persist, t->scan.table);
 		exports_changed(r->exports, t->scan.table);
-		t->full_at = t->scan.began + clock_jitter(settings(t)->refresh, &r->random);
-		t->mark = t->new_mark;
-		schedule_next(t);
+		turn_accepted(t);
 		break;
 	case SCAN_REJECTED:
 		table_scan_ended(table, SCAN_WAS_REJECTED, rows,
 				 text_of(scan_fault_name(table_rejection(table).fault)));
-		t->failures++;
-		schedule(t, retry_msec(t));
+		turn_rejected(t);
 		break;
 	case SCAN_LOST:
 		failed(t, text_of(why));
@@ -192,8 +89,7 @@ static void begin_scan(struct turn *t)
 	struct process_table table = table_for_process(t->scan.table);
 
 	t->why = NULL;
-	/* The round may read from a snapshot of its beginning: what was wanted later still is. */
-	t->is_wanted &= t->wanted_at >= t->scanner->began;
+	turn_scans(t, t->scanner->began);
 	if (!scan_begin(&t->scan)) {
 		failed(t, TEXT("out of memory"));
 		return;
@@ -210,7 +106,7 @@ static void begin(struct turn *t)
 
 	t->is_in_round = false;
 	t->new_mark = 1;		/* another one than before the first scan */
-	if (!settings(t)->change_interval) {
+	if (!t->scan.table->settings->change_interval) {
 		begin_scan(t);
 		return;
 	}
@@ -228,21 +124,6 @@ static bool begin_sample(struct turn *t)
 	run(t, SAMPLING);
 	process_lookup(t->scanner->process, &table, key);
 	return true;
-}
-
-/* What change_query said: nothing to do, or a scan, now or as soon as there may be one. */
-static void checked(struct turn *t)
-{
-	uint64_t now = clock_msec();
-
-	if (now < t->full_at && t->mark == t->new_mark && !t->is_wanted) {
-		schedule_next(t);
-	} else if (now < t->scan.began + SCAN_EVERY_MSEC) {
-		t->is_wanted = true;
-		schedule(t, 0);
-	} else {
-		begin_scan(t);
-	}
 }
 
 static void note_change(struct turn *t, struct text value)
@@ -302,24 +183,29 @@ static void on_end(void *user, enum frame_verb end, struct text why)
 	sc->running = NULL;
 	sc->is_ready = true;
 	source_heard(sc->source, end != FRAME_DOWN, why);
-	if (end == FRAME_DONE && t->phase == CHECKING)
-		checked(t);
-	else if (end == FRAME_DONE && t->phase == SCANNING)
-		finished(t);
-	else if (end == FRAME_DONE)
-		scan_compare(&t->scan);
-	else if (t->phase != SAMPLING)
+	if (end != FRAME_DONE && t->phase != SAMPLING) {
 		failed(t, why);
+	} else if (t->phase == CHECKING) {
+		if (turn_is_owed(t))
+			begin_scan(t);
+	} else if (t->phase == SCANNING) {
+		finished(t);
+	} else if (end == FRAME_DONE) {
+		scan_compare(&t->scan);
+	}
 	if (!sc->running && !begin_sample(t))
 		pump(sc);
 }
 
+/* Those that fail come last, as they may take long. */
 static struct turn *next_in_round(struct scanner *sc)
 {
+	struct turn *next = NULL;
+
 	for (struct turn *t = sc->refresh->turns; t; t = t->next)
-		if (t->scanner == sc && t->is_in_round)
-			return t;
-	return NULL;
+		if (t->scanner == sc && t->is_in_round && (!next || t->failures < next->failures))
+			next = t;
+	return next;
 }
 
 static void fail_round(struct scanner *sc, struct text why)
@@ -350,7 +236,10 @@ static const struct process_events events = { on_hello, on_row, on_info, on_end,
 
 /* --- rounds ------------------------------------------------------------------------------------- */
 
-/* What is due, or will be within a tenth of its interval, makes up the round. False: nothing is due. */
+/*
+ * What is due, or will be within a tenth of its interval unless it fails and is to wait, makes up the
+ * round. False: nothing is due.
+ */
 static bool gather(struct scanner *sc)
 {
 	bool is_any_due = false;
@@ -358,12 +247,9 @@ static bool gather(struct scanner *sc)
 	for (struct turn *t = sc->refresh->turns; t; t = t->next)
 		is_any_due |= t->scanner == sc && t->is_due;
 	for (struct turn *t = sc->refresh->turns; is_any_due && t; t = t->next)
-		if (t->scanner == sc &&
-		    (t->is_due || uv_timer_get_due_in(&t->timer) < settings(t)->refresh / 10)) {
-			uv_timer_stop(&t->timer);
-			t->is_due = false;
+		if (t->scanner == sc && turn_is_near(t)) {
+			turn_take(t);
 			t->is_in_round = true;
-			t->tried_at = clock_msec();
 		}
 	return is_any_due;
 }
@@ -410,17 +296,16 @@ static void pump(struct scanner *sc)
 
 /* --- which tables ------------------------------------------------------------------------------- */
 
-static void on_turn_closed(uv_handle_t *handle)
-{
-	free(handle->data);
-}
-
-static void turn_drop(struct turn *t)
+static void drop_turn(struct turn *t)
 {
 	if (t->scanner->running == t)
 		let_go(t->scanner);
-	scan_done(&t->scan);
-	uv_close((uv_handle_t *)&t->timer, on_turn_closed);
+	turn_free(t);
+}
+
+static void on_due(struct turn *t)
+{
+	pump(t->scanner);
 }
 
 static struct scanner *scanner_of(struct refresh *r, struct source *source)
@@ -436,17 +321,15 @@ static struct scanner *scanner_of(struct refresh *r, struct source *source)
 	return sc;
 }
 
-static void turn_new(struct refresh *r, struct table *table)
+static void add_turn(struct refresh *r, struct table *table)
 {
 	struct turn *t = must_calloc(1, sizeof *t);
 
 	t->scan.table = table;
 	t->scanner = scanner_of(r, table->source);
-	uv_timer_init(&r->loops->refresh.uv, &t->timer);
-	t->timer.data = t;
 	t->next = r->turns;
 	r->turns = t;
-	schedule_first(t);
+	turn_begin(t, &r->loops->refresh.uv, on_due, &r->random, r->is_in_a_hurry);
 }
 
 /* The list of tables to keep, on its way to the refresh loop. */
@@ -506,12 +389,12 @@ static void on_adopt(struct message *message)
 			at = &t->next;
 		} else {
 			*at = t->next;
-			turn_drop(t);
+			drop_turn(t);
 		}
 	}
 	for (size_t i = 0; i < a->n; i++)
 		if (a->tables[i])
-			turn_new(r, a->tables[i]);
+			add_turn(r, a->tables[i]);
 	sort_out_scanners(r);
 	free(a->tables);
 	free(a);
@@ -549,18 +432,17 @@ static void on_wish(struct message *message)
 	for (struct turn *t = w->refresh->turns; t; t = t->next) {
 		if (w->table && w->table != t->scan.table->id)
 			continue;
-		t->is_wanted = true;
-		t->wanted_at = clock_msec();
-		if (uv_is_active((uv_handle_t *)&t->timer))	/* else its turn is about to come, or is */
-			schedule(t, 0);
+		turn_want(t);
 	}
 	free(w);
 }
 
-void refresh_now(struct refresh *refresh, const struct table *t)
+void refresh_now(struct refresh *refresh, struct table *t)
 {
 	struct wish *w = must_calloc(1, sizeof *w);
 
+	if (t)
+		atomic_store(&t->wanted, clock_msec());
 	*w = (struct wish){ { NULL, on_wish }, refresh, t ? t->id : 0 };
 	loop_post(&refresh->loops->refresh, &w->message);
 }

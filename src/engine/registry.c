@@ -57,20 +57,30 @@ static bool is_unchanged(const struct registry *r, const struct map *old,
 	return true;
 }
 
+static void raise_to(_Atomic uint64_t *to, uint64_t value)
+{
+	if (value > atomic_load(to))
+		atomic_store(to, value);
+}
+
 /*
  * What an old table holds is true for a new one with the same identity: a setting that only
  * tunes costs no answer. After a changed query there is nothing: TEMP until the first scan.
+ * What people have ordered for any table of the map is not lost: the file may be older.
  */
 static void inherit(struct table *t, const struct map *old)
 {
-	for (size_t i = 0; old && i < old->n_tables && t->settings->mode == TABLE_MIRROR; i++) {
-		struct mirror *m = atomic_load(&old->tables[i]->mirror);
+	for (size_t i = 0; old && i < old->n_tables; i++) {
+		struct table *o = old->tables[i];
+		struct mirror *m = atomic_load(&o->mirror);
 
-		if (m && strcmp(old->tables[i]->settings->identity, t->settings->identity) == 0) {
+		raise_to(&t->doubted, atomic_load(&o->doubted));
+		raise_to(&t->wanted, atomic_load(&o->wanted));
+		if (demand_has_forgotten(o->demand))
+			demand_forget_all(t->demand);
+		if (m && t->settings->mode == TABLE_MIRROR && !atomic_load(&t->mirror) &&
+		    strcmp(o->settings->identity, t->settings->identity) == 0)
 			atomic_store(&t->mirror, mirror_ref(m));
-			atomic_store(&t->doubted, atomic_load(&old->tables[i]->doubted));
-			return;
-		}
 	}
 }
 

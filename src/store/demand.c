@@ -371,6 +371,11 @@ size_t demand_forget_all(struct demand *d)
 	return n;
 }
 
+bool demand_has_forgotten(const struct demand *d)
+{
+	return atomic_load(&d->has_forgotten);
+}
+
 size_t demand_entries(struct demand *d)
 {
 	size_t n = 0;
