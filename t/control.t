@@ -2,6 +2,7 @@
 # sanitizers: yes
 """The control socket: who may give orders, what they do, and that it lives as its server does."""
 import grp
+import json
 import os
 import pwd
 import signal
@@ -62,10 +63,11 @@ def test_doors(server):
         same((r.status, r.headers["Allow"]), (405, "GET, HEAD"), "the public door: no POST " + path)
         same(ask(server.web, path).status, 404, "and nothing to see")
         r = ask(server.control, path)
-        same((r.status, r.headers["Allow"]), (405, "POST"), "the control door: no GET " + path)
+        same((r.status, r.headers["Allow"], json.loads(r.body)),
+             (405, "POST", {"error": "this wants POST"}), "the control door: no GET " + path)
     for path in STREAMS:
         same(ask(server.web, path).status, 404, "the public door has no " + path)
-        same(ask(server.control, path, "POST").status, 405, "and is not posted to")
+        same(post(server.control, path), (405, {"error": "this wants GET"}), "and is not posted to")
         same(ask(server.control, path, "HEAD").status, 200, "HEAD of it ends")
     for path in "/livez", "/readyz", "/metrics", "/v1/status":
         same(ask(server.control, path).status, 200, "the control door has " + path)

@@ -145,23 +145,35 @@ def summary(compared, different=0, failed=0):
     return {"end": True, "compared": compared, "different": different, "failed": failed}
 
 
+def test_ended(server):
+    x = ask_json(server.control, "/v1/explain?map=alias&key=past@x.test")[1]
+    t = x["steps"][0]["tables"][0]
+    same((x["answer"]["verdict"], t["mirror"], t["ended"]), ("NOTFOUND", "miss", True),
+         "explain: a value that has ended")
+    like(x["why"], 'mirror has a row of "past@x.test", but its expiry time has passed', "in words")
+    x = ask_json(server.control, "/v1/explain?map=alias&key=nobody@x.test")[1]
+    same(x["steps"][0]["tables"][0]["ended"], False, "explain: none has ended")
+
+
 def test_diff(server):
     same(diff(server, "alias", 0), ({}, [], summary(6)), "diff: nothing differs, nor what has ended")
     db = sqlite3.connect(server.dir + "/db")
     with db:
         db.execute("UPDATE alias SET goto = 'changed' WHERE address = 'always@x.test'")
         db.execute("DELETE FROM alias WHERE address = 'late@x.test'")
-        db.execute("DELETE FROM alias WHERE goto = 'one'")
+        db.execute("DELETE FROM alias WHERE goto = 'one' OR address = 'bad@x.test'")
         db.execute("INSERT INTO alias VALUES ('list@x.test', 'one', NULL), ('past@x.test', 'n', NULL)")
     found, _, end = diff(server, "alias", 0)
-    same(end, summary(6, 3), "three rows have changed, one only its order")
+    same(end, summary(6, 4), "four keys have changed, one only the order of its values")
     same(found, {
-        "always@x.test": {"table": 0, "key": "always@x.test", "mirror": "a", "directory": "changed",
-                          "verdict": "FOUND"},
-        "late@x.test": {"table": 0, "key": "late@x.test", "mirror": "b", "directory": None,
-                        "verdict": "NOTFOUND"},
-        "past@x.test": {"table": 0, "key": "past@x.test", "mirror": None, "directory": "n",
-                        "verdict": "FOUND"}}, "which, and how")
+        "always@x.test": {"table": 0, "key": "always@x.test", "mirror": "a", "bad": False,
+                          "directory": "changed", "verdict": "FOUND"},
+        "late@x.test": {"table": 0, "key": "late@x.test", "mirror": "b", "bad": False,
+                        "directory": None, "verdict": "NOTFOUND"},
+        "past@x.test": {"table": 0, "key": "past@x.test", "mirror": None, "bad": False,
+                        "directory": "n", "verdict": "FOUND"},
+        "bad@x.test": {"table": 0, "key": "bad@x.test", "mirror": None, "bad": True,
+                       "directory": None, "verdict": "NOTFOUND"}}, "which, and how")
     same([server.ask("alias", "late@x.test"), server.ask("alias", "always@x.test")], ["OK b", "OK a"],
          "looking changes nothing")
     same(diff(server, "big", 7)[2], summary(7), "a sample of 7")
@@ -333,7 +345,7 @@ MAPS = {"alias": ALIAS, "big": BIG, "two": TWO, "hidden": dict(ALIAS, secret=Tru
         "single": {"source": "db", "search": "exact", "query": "SELECT 'found' WHERE '%s' = 'only'"}}
 with streams_server(MAPS) as SERVER:
     ok(wait_for(lambda: is_ready(SERVER), 60), "all mirrors are loaded")
-    for test in test_dump, test_big_dump, test_trace, test_lost, test_watchers, test_diff:
+    for test in test_dump, test_big_dump, test_trace, test_lost, test_watchers, test_ended, test_diff:
         test(SERVER)
 test_no_copy()
 test_mariadb()

@@ -26,6 +26,9 @@ def test_usage():
             ["top", "--interval", "nan"], ["postfix", "--json"]:
         code, out, err = ctl("/nowhere", *argv)
         ok(code == 2 and not out and "socketmapctl" in err, "usage: " + " ".join(argv), code, out, err)
+    for argv, words in (["--timeout", "5s"], '--timeout wants seconds above 0, and no unit; not "5s"'), \
+            (["--interval", "x"], "--interval wants seconds"), (["--sample", "x"], "--sample wants a number of keys"):
+        ok(words in ctl("/nowhere", *argv, "status")[2], "usage: what %s wants" % argv[0])
     code, out, _ = ctl("/nowhere", "help")
     same(code, 0, "help")
     for argv, _, _ in COMMANDS:
@@ -144,6 +147,8 @@ def test_live_orders(server):
     same((code, len(out.splitlines())), (0, 103), "dump: all keys")
     ok("joe@a.test\tjoe@b.test\n" in out, "dump: key and value")
     same([live("dump", m)[0] for m in ("single", "hidden", "nope")], [4, 3, 2], "dump: 4, 3, 2")
+    code, _, err = ctl(server.socket, "status")
+    ok(code == 3 and "it is not a control socket" in err, "the socket of another listener", code, err)
     same(live("diff", "--full", "virtual_alias_maps")[::2], (0, "103 keys compared, 0 different\n"),
          "diff: none")
     fill(server, dict(ROWS, **{"joe@a.test": "new@b.test"}))

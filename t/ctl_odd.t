@@ -54,7 +54,8 @@ def test_refusals(fake):
                 ((409, {"error": "cannot be done"}), [4], "cannot be done"),
                 (Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}"), [3], "middle|complete"),
                 (Raw(b"220 mail ESMTP\r\n"), [3], "does not speak HTTP"),
-                (Raw(b""), [3], "middle of its answer")]:
+                ((404, {"error": "this is for the control socket"}), [3], "protocol = \"control\""),
+                (Raw(b""), [3], "not a control socket")]:
             fake_for(fake, request, answer)
             code, out, err = ctl(fake.path, *argv)
             ok(code in codes and re.search(words, err), "%s: %s" % (name, words), code, out, err)

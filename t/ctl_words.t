@@ -28,7 +28,13 @@ def test_status_words(fake):
          "EXPIRED: .*stale_max.*TEMP")
     says(fake, "rejected", ["status"], by(a_map("m", table(), table(rejected={
         "why": "shrunken by more than max_shrink", "old": 1000, "new": 3, "times": 2, "since": 5.0,
-        "accepted": False}))), 0, r"shrunken.*1,000 keys before, 3 now.*accept.*\(table 1\)")
+        "accepted": False}))), 0,
+         r"shrunken.*1,000 keys before, 3 now.*if the directory is right: `socketmapctl accept m` \(table 1\)")
+    for why, advice in (("a key of `expect` is missing", "remove that key from `expect`"),
+                        ("fewer keys than min_entries", "lower `min_entries`")):
+        says(fake, "rejected: " + why, ["status"], by(a_map("m", table(rejected={
+            "why": why, "old": 9, "new": 8, "times": 1, "since": 5.0, "accepted": False}))), 0,
+            "once, .* ago.*if the directory is right: %s, and reload" % advice, absent=["accept"])
     says(fake, "a source", ["status"], by(sources=[a_source(
         name="dir", state="down", last_error={"time": 5.0, "why": "Can't contact LDAP server"})]), 0,
         "source dir: down, .* ago: Can't contact LDAP server")
@@ -105,12 +111,19 @@ def test_explain_words(fake):
         "so +TEMP.*cannot be reached.*is asked", absent=["directory  "])
     says(fake, "a rejected scan", explain, by(explained(state="STALE", scan_why="lost connection", rejected={
         "why": "fewer keys than min_entries", "times": 2, "since": 60})), 0,
-        "rejected +the scan was rejected: fewer keys.*2 times, since 1m 00s.*accept",
+        r"rejected +the scan was rejected: fewer keys.*\(2 times, first 1m 00s ago\); if the directory is "
+        r"right: lower `min_entries`, and reload\n",
         "scan +the last one failed: lost connection", "STALE")
+    says(fake, "an expected key is missing", explain, by(explained(rejected={
+        "why": "a key of `expect` is missing", "expected": "root@a.test", "times": 1, "since": 0.705})), 0,
+        r'is missing "root@a.test" \(once, 705 ms ago\); if the directory is right: remove that key from '
+        "`expect`, and reload", absent=["socketmapctl accept"])
     says(fake, "a scan that failed as it was rejected", explain, by(explained(
         scan_why="fewer keys", rejected={"why": "fewer keys", "times": 1, "since": 60})), 0,
         "rejected +the scan was rejected: fewer keys", absent=["the last one failed"])
     says(fake, "no copy", explain, by(explained(state="EMPTY", mirror=None, age=None)), 0, "mirror +is EMPTY")
+    says(fake, "a value that has ended", explain, by(explained(mirror="miss", ended=True)), 0,
+         "mirror +had a value, whose time has passed", absent=["does not have the key"])
     says(fake, "a bad value", explain, by(explained(mirror="bad")), 0, "a value that cannot be used")
     says(fake, "suppressed", explain, by(explained(why_not="the domain list does not hold it"), note="A note."),
          0, "not asked +the domain list does not hold it", "Note: A note.")
@@ -130,6 +143,8 @@ def test_stream_words(fake):
         like(err, r"^%s keys compared, %d different%s" % (
             "999" if failed else "1,000", n, "; 1 could not be looked up\n" if failed else "\n"),
              "diff: in words")
+    fake.answers = {"GET /v1/diff": (200, [dict(DIFFERENT, mirror=None, bad=True), dict(end, different=1), b""])}
+    same(ctl(fake.path, "diff", "m")[1], "k:  mirror cannot be used  directory nothing\n", "diff: a bad value")
     fake.answers = {"GET /v1/diff": (200, [{"progress": {"compared": 10, "total": 1000}}, 0.3,
                                            {"progress": {"compared": 20, "total": 1000}}, 0.3, end, b""])}
     t = Terminal([CTL, "-s", fake.path, "diff", "m"])

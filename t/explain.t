@@ -270,6 +270,8 @@ MIRROR = {"search": "exact", "mode": "mirror", "on_miss": "notfound", "refresh":
 MANY = {"k%d" % i: "v%d" % i for i in range(100)}
 TROUBLE = {
     "fresh": MIRROR, "stale": dict(MIRROR, refresh="1s", max_age="1s", stale_max="1h"),
+    "of_nobody": dict(MIRROR, search="domain"),
+    "by_domain": dict(MIRROR, refresh="1s", max_age="1s", stale_max="1h", stale_miss="domain", domains="of_nobody"),
     "expired": dict(MIRROR, refresh="1s", max_age="1s", stale_max="2s"),
     "empty": MIRROR, "too_small": dict(MIRROR, min_entries=500),
     "rejected": dict(MIRROR, refresh="1s"),
@@ -365,7 +367,7 @@ def check_caches(server, directories):
 
 
 def check_copies(server, directories):
-    for name in "stale", "expired":
+    for name in "stale", "expired", "by_domain":
         directories[name].script("scan * temp out of disk")
     directories["rejected"].rows({"k1": "v1"})
     x = wait_for(lambda: (x := server.explain("stale", "k1"))["answer"]["stale"] and
@@ -379,6 +381,9 @@ def check_copies(server, directories):
             "The last refresh failed .*: out of disk", "a stale miss")
     same(x["answer"]["reason_class"], "stale", "a stale miss: TEMP")
     same(server.ask("stale", "nobody"), x["replies"]["socketmap"], "a stale miss: as for a client")
+    x = wait_for(lambda: (x := server.explain("by_domain", "u@d.test"))["answer"]["verdict"] == "TEMP" and x)
+    says(x, r'stale_miss = "domain" .*The map "of_nobody" \(domains\) cannot say whether it has "d.test"',
+         "a stale miss whose domain map is empty")
     x = wait_for(lambda: (x := server.explain("expired", "k1"))["answer"]["verdict"] == "TEMP" and x)
     says(x, "is expired: .* old, more than stale_max = 2 s, .* no longer believed. The last refresh failed",
          "an expired copy")
@@ -392,7 +397,7 @@ def check_copies(server, directories):
          ("EMPTY", None, None, None, "empty"), "never loaded: the facts")
     x = server.explain("too_small", "k1")
     says(x, r"was never loaded.* scans? .*rejected, .*: fewer keys than min_entries \(103 keys\).*"
-            "`socketmapctl accept too_small`", "the first scan rejected")
+            "if the directory is right: lower `min_entries`, and reload", "the first scan rejected")
     x = wait_for(lambda: table(x := server.explain("rejected", "k2"))["rejected"] and x)
     same((x["answer"]["verdict"], table(x)["rejected"]["why"], table(x)["directory"]["verdict"]),
          ("FOUND", "shrunken by more than max_shrink", "NOTFOUND"), "a rejected scan: the old copy")
@@ -431,7 +436,8 @@ def check_down(server, directories):
 
 def check_trouble():
     server, directories = trouble_world()
-    directories["empty"].script("scan * temp no rows today")
+    for name in "empty", "of_nobody":
+        directories[name].script("scan * temp no rows today")
     with server:
         for name in ("fresh", "stale", "expired", "rejected", "asking"):
             server.wait_for_event("refreshed", map=name)

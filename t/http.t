@@ -79,9 +79,18 @@ def test_protocol(server):
         same((r.status, r.headers["Allow"]), (405, "GET, HEAD"), method + " is refused")
     same(ask(server.web, "/v1/refresh?all=1", "POST").status, 405, "so is it for what control has")
     for path in "/nope", "/livez/", "/livezz", "/v1/reload", "/v1/dump?map=m":
-        same(ask(server.web, path).status, 404, "nothing is at " + path)
+        status, body = ask_json(server.web, path)
+        same((status, body["error"]), (404, "this is for the control socket" if path.startswith("/v1") else
+                                       "nothing is here"), "nothing is at " + path)
     for path in "/livez%", "/livez?a=%4", "/livez?a=%zz", "/livez?%00", "/livez?" + "a=b&" * 17:
-        same(ask_json(server.web, path)[0], 400, "not well formed: " + path[:20])
+        status, body = ask_json(server.web, path)
+        same((status, body["error"]), (400, "the URL has a NUL in it" if "%00" in path else
+                                       "not a well-formed address"), "not well formed: " + path[:20])
+    with open("src/base/fault.c", encoding="utf-8") as f:
+        faults = set(re.findall(r'"(.*)"', f.read()))
+    settled = re.findall(r'^\t"(.*)": ', re.search(
+        r"const SETTLED_BY = {\n(.*?)};", ask(server.web, "/").body.decode(), re.S).group(1), re.M)
+    ok(len(settled) == 2 and set(settled) <= faults, "the page knows faults by their names", settled)
     same(ask(server.web, "/%6civez?a=b&c").status, 200, "what is well formed may look strange")
     with_body = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello" \
                 b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"

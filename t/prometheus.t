@@ -51,6 +51,8 @@ def check_rules(names):
     manual = read("man/socketmapd.8")
     same([a for a in alerts if ".It Ic %s\n" % a not in manual], [], "each is explained in "
          "socketmapd(8)")
+    reasons = re.findall(r'X\(REASON_\w+, "(\w+)"\)', read("include/base/verdict.h"))
+    same([r for r in reasons if ".It Li %s\n" % r not in manual], [], "and so is each reason of a TEMP")
     for field in "severity", "summary", "description", "runbook_url":
         same(rules.count(" %s: " % field), len(alerts), "each has its " + field)
 

@@ -7,6 +7,7 @@ import time
 
 sys.path.insert(0, "t/lib")
 from harness import *
+from web import ask_json
 
 ALL = {"k%d@here.test" % i: str(i) for i in range(100)}
 HALF = dict(list(ALL.items())[:50])
@@ -22,6 +23,9 @@ def start(maps, script=""):
         d.rows(ALL)
         d.script(script)
     server.sources = [d.source() for d in directories.values()]
+    server.control, server.web = ("unix:%s/%s" % (server.dir, s) for s in ("control", "web"))
+    server.listeners += [{"protocol": "control", "address": server.control},
+                         {"protocol": "http", "address": server.web}]
     server.start()
     for m in maps:
         server.wait_for_event("refreshed", map=m)
@@ -92,6 +96,11 @@ def check_confirmed():
             server.events("refresh_rejected", map=m)[-1] for m in ("expect", "off"))))
         same(sorted({f["map"] for f in server.events("rejection_accepted")}), ["m"],
              "not without the setting, not when an expected key is missing")
+        same(server.events("refresh_rejected", map="expect")[-1]["missing"].split()[0], LOST,
+             "which is named first")
+        x = [ask_json(door, "/v1/explain?map=expect&key=x")[1] for door in (server.control, server.web)]
+        same([e["steps"][0]["tables"][0]["rejected"]["expected"] for e in x], [LOST, None],
+             "explained to who may control the server, and to nobody else")
         same([server.ask(m, LOST) for m in ("off", "expect")], ["OK 99"] * 2,
              "their old copies answer")
 

@@ -12,11 +12,17 @@ enum colour health_colour(struct text state);
 /* Append "3,000 keys before, 12 now", of a rejected scan. */
 void health_change(struct buf *out, const json_t *rejected);
 
+/* Append "once, " or "3 times, first ", of rejected scans; when follows. */
+void health_times(struct buf *out, const json_t *rejected);
+
+/* Append what to do about a rejected scan of the map: scan_fault_advise(). */
+void health_advice(struct buf *out, const json_t *rejected, struct text map);
+
 /*
  * Append a sentence, without a full stop, if there is anything to be said about a map's table, or
  * a source; else nothing.
  */
-void health_of_table(struct buf *out, const json_t *table);
+void health_of_table(struct buf *out, const json_t *table, struct text map);
 void health_of_source(struct buf *out, const json_t *source);
 
 /*

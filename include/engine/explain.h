@@ -41,12 +41,16 @@ struct explain_table {
 	bool is_reached;		/* the walk comes here: nothing before it settles the answer */
 	const char *why_not;		/* not NULL: nothing is asked for such a key, and why */
 	enum stale_miss stale_miss;
+	char *domains;			/* the domain map, if a stale miss asks it, or NULL */
+	struct buf domain;		/* what it is asked about; empty: the key has none */
+	enum membership membership;	/* what it says */
 	struct explain_times times;
 
 	enum table_state state;		/* of the mirror */
 	uint64_t age;			/* msec, of the mirror; 0 without one */
 	bool has_mirror, is_mirrored;	/* there is a copy; this key is one that it can know */
 	enum mirror_says mirror;
+	bool is_ended;			/* MIRROR_ABSENT, as the time of its values has passed */
 	struct buf mirror_value;	/* MIRROR_HIT */
 	struct rejection rejection;	/* times 0: none */
 	uint64_t rejected_for;		/* msec since the first of these */

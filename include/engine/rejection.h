@@ -2,21 +2,9 @@
 #ifndef ENGINE_REJECTION_H
 #define ENGINE_REJECTION_H
 
+#include "base/fault.h"
 #include "engine/settings.h"
 #include "store/mirror.h"
-
-/* What is wrong with a scan that ended in success. */
-enum scan_fault {
-	SCAN_GOOD,
-	SCAN_UNUSABLE_ROWS,	/* more than 1 % */
-	SCAN_LACKS_KEY,		/* one of `expect` */
-	SCAN_TOO_SMALL,		/* min_entries */
-	SCAN_SHRUNKEN,		/* max_shrink */
-	SCAN_FAULTS
-};
-
-/* For the log: "fewer keys than min_entries". A literal. */
-const char *scan_fault_name(enum scan_fault fault);
 
 #define REJECTION_SAMPLE 8	/* keys */
 
@@ -29,8 +17,13 @@ struct rejection {
 	size_t old, new;	/* keys of the mirror that was kept, and of the scan */
 	size_t rows, bad;	/* of the scan */
 	uint64_t digest;	/* mirror_digest() of the scan */
-	char missing[256];	/* some keys that the scan lacks, as log_keys says; "": none */
-	char hashes[128];	/* the same keys by log_key_hash() */
+	/*
+	 * Some keys that the scan lacks, as log_keys says, and the same by log_key_hash(); that of
+	 * `expect` comes first. "": none.
+	 */
+	char missing[256];
+	char hashes[128];
+	char expected[256];	/* SCAN_LACKS_KEY: that of `expect` itself, maybe cut; not for logs */
 	bool is_accepted;	/* an operator wants to have it; see rejection_add() */
 };
 
@@ -50,5 +43,8 @@ struct judged {
  */
 bool rejection_add(struct rejection *r, const struct table_settings *s, const struct judged *j,
 		   uint64_t now);
+
+/* The first key of `expect` that a scan's mirror lacks, or NULL. */
+const struct text *rejection_lacks(const struct table_settings *s, const struct mirror *scanned);
 
 #endif

@@ -124,6 +124,9 @@ struct domain_oracle {
 	struct text request;	/* what the client asked for: the domain of keys without one */
 };
 
+/* The domain that the domain map is asked about for a key; empty: none, as for a bare user. */
+struct text table_domain(struct text key, const struct domain_oracle *oracle);
+
 /* Who knew an answer, nearest first. */
 enum origin { ORIGIN_RULES, ORIGIN_MIRROR, ORIGIN_CACHE, ORIGIN_DIRECTORY };
 const char *origin_name(enum origin origin);	/* "mirror"; "rules": nothing had to be known */

@@ -49,7 +49,8 @@ static int explain_refusal(const struct reply *reply, const json_t *root)
 	if (!error.p)
 		return ctl_fail(CTL_NO_SERVER, "the server says %u, and no reason; is this the "
 				"control socket of a socketmapd?", reply->status);
-	if (reply->status == 405 || text_is(error, "nothing is here"))
+	if (reply->status == 405 || text_is(error, "nothing is here") ||
+	    text_is(error, "this is for the control socket"))
 		return ctl_fail(CTL_NO_SERVER, "the server knows nothing of this here; is it the "
 				"socket of the listener with protocol = \"control\"? (%.*s)",
 				(int)error.n, error.p);

@@ -124,10 +124,11 @@ static void explain(struct exchange *x, CURLcode code, uint64_t msec)
 	struct buf *why = &x->reply->why;
 	const char *path = x->client->path;
 	double connected = 0;
-	long error = 0;
+	long error = 0, status = 0;
 
 	curl_easy_getinfo(x->client->easy, CURLINFO_OS_ERRNO, &error);
 	curl_easy_getinfo(x->client->easy, CURLINFO_CONNECT_TIME, &connected);
+	curl_easy_getinfo(x->client->easy, CURLINFO_RESPONSE_CODE, &status);
 	if (x->is_too_long)
 		buf_printf(why, "the answer from %s is too long", path);
 	else if (code == CURLE_COULDNT_CONNECT)
@@ -137,6 +138,9 @@ static void explain(struct exchange *x, CURLcode code, uint64_t msec)
 			   (double)msec / 1000);
 	else if (code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_WEIRD_SERVER_REPLY)
 		buf_printf(why, "what answers at %s does not speak HTTP", path);
+	else if ((code == CURLE_RECV_ERROR || code == CURLE_GOT_NOTHING) && !status)
+		buf_printf(why, "what listens at %s hangs up without an answer: it is not a "
+			   "control socket, or the server has just ended", path);
 	else if (code == CURLE_PARTIAL_FILE || code == CURLE_RECV_ERROR ||
 		 code == CURLE_GOT_NOTHING)
 		buf_printf(why, "the server at %s has ended in the middle of its answer", path);

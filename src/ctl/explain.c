@@ -85,7 +85,7 @@ static void add_age(struct buf *out, const json_t *o)
 
 /* --- one table about one key ------------------------------------------------------------- */
 
-static void mirror(struct buf *out, const json_t *t)
+static void mirror(struct buf *out, const json_t *t, struct text map)
 {
 	const json_t *rejected = value_get(t, "rejected");
 
@@ -94,6 +94,8 @@ static void mirror(struct buf *out, const json_t *t)
 		if (value_is(t, "mirror", "hit")) {
 			buf_str(out, "has");
 			add_quoted(out, t, "mirror_value");
+		} else if (value_true(t, "ended")) {
+			buf_str(out, "had a value, whose time has passed");
 		} else if (value_is(t, "mirror", "miss")) {
 			buf_str(out, "does not have the key");
 		} else if (value_is(t, "mirror", "bad")) {
@@ -109,11 +111,13 @@ static void mirror(struct buf *out, const json_t *t)
 		begin(out, "rejected");
 		buf_str(out, "the scan was rejected");
 		add_why(out, rejected, "why");
+		add_quoted(out, rejected, "expected");
 		buf_str(out, " (");
-		show_plural(out, value_number(rejected, "times"), "time");
-		buf_str(out, ", since ");
+		health_times(out, rejected);
 		show_seconds(out, value_number(rejected, "since"));
-		buf_str(out, "); `socketmapctl accept` takes it\n");
+		buf_str(out, " ago); ");
+		health_advice(out, rejected, map);
+		buf_byte(out, '\n');
 	}
 	if (value_get(t, "scan_why") &&
 	    !(rejected && text_eq(value_text(t, "scan_why"), value_text(rejected, "why")))) {
@@ -205,7 +209,7 @@ static void table_verdict(struct buf *out, const json_t *t)
 	buf_byte(out, '\n');
 }
 
-static void table(struct buf *out, const json_t *t)
+static void table(struct buf *out, const json_t *t, struct text map)
 {
 	struct text state = value_text(t, "state");
 	struct buf shown = { 0 };
@@ -231,14 +235,14 @@ static void table(struct buf *out, const json_t *t)
 		show_text(out, value_text(t, "why_not"));
 		buf_byte(out, '\n');
 	}
-	mirror(out, t);
+	mirror(out, t, map);
 	cache(out, value_get(t, "cache"));
 	source(out, t);
 	directory(out, value_get(t, "directory"));
 	table_verdict(out, t);
 }
 
-static void step(struct buf *out, size_t number, const json_t *s)
+static void step(struct buf *out, size_t number, const json_t *s, struct text map)
 {
 	const json_t *t;
 	size_t i;
@@ -251,7 +255,7 @@ static void step(struct buf *out, size_t number, const json_t *s)
 	}
 	buf_byte(out, '\n');
 	json_array_foreach(value_get(s, "tables"), i, t)
-		table(out, t);
+		table(out, t, map);
 }
 
 /* --- the whole --------------------------------------------------------------------------- */
@@ -306,7 +310,7 @@ static void print(const json_t *x)
 
 	headline(&out, x);
 	json_array_foreach(steps, i, s)
-		step(&out, i + 1, s);
+		step(&out, i + 1, s, value_text(x, "map"));
 	if (json_array_size(steps) == 0)
 		buf_str(&out, "  none: there is nothing that could be asked\n");
 	if (value_get(x, "replies"))

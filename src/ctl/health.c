@@ -1,5 +1,6 @@
 #include "ctl/health.h"
 
+#include "base/fault.h"
 #include "ctl/value.h"
 
 #include <math.h>
@@ -38,18 +39,41 @@ void health_change(struct buf *out, const json_t *rejected)
 	buf_str(out, " now");
 }
 
-static void rejection(struct buf *out, const json_t *r)
+void health_times(struct buf *out, const json_t *rejected)
+{
+	double times = value_number(rejected, "times");
+
+	if (times == 1) {
+		buf_str(out, "once, ");
+		return;
+	}
+	show_plural(out, times, "time");
+	buf_str(out, ", first ");
+}
+
+void health_advice(struct buf *out, const json_t *rejected, struct text map)
+{
+	struct buf shown = { 0 };
+
+	show_text(&shown, map);
+	scan_fault_advise(out, value_text(rejected, "why"), buf_view(&shown));
+	buf_done(&shown);
+}
+
+static void rejection(struct buf *out, const json_t *r, struct text map)
 {
 	buf_str(out, "the scan was rejected: ");
 	show_text(out, value_text(r, "why"));
 	buf_str(out, " (");
 	health_change(out, r);
 	buf_str(out, "; ");
-	show_plural(out, value_number(r, "times"), "time");
-	buf_str(out, ", first ");
+	health_times(out, r);
 	show_ago(out, value_number(r, "since"));
-	buf_str(out, value_true(r, "accepted") ? "); the next one like it will be taken" :
-						 "); if it is right, `socketmapctl accept` it");
+	buf_str(out, "); ");
+	if (value_true(r, "accepted"))
+		buf_str(out, "the next one like it will be taken");
+	else
+		health_advice(out, r, map);
 }
 
 static void state_of_mirror(struct buf *out, const json_t *table)
@@ -74,7 +98,7 @@ static void state_of_mirror(struct buf *out, const json_t *table)
 	}
 }
 
-void health_of_table(struct buf *out, const json_t *table)
+void health_of_table(struct buf *out, const json_t *table, struct text map)
 {
 	const json_t *last = value_get(table, "last_refresh");
 	const json_t *rejected = value_get(table, "rejected");
@@ -85,7 +109,7 @@ void health_of_table(struct buf *out, const json_t *table)
 	state_of_mirror(out, table);
 	if (rejected) {
 		next_clause(out, start);
-		rejection(out, rejected);
+		rejection(out, rejected, map);
 	}
 	if (value_is(last, "outcome", "failed")) {
 		next_clause(out, start);

@@ -117,6 +117,14 @@ static bool is_count(const char *text)
 	return *text && strlen(text) <= 9 && !text[strspn(text, "0123456789")];
 }
 
+/* Say what an option wants, if it did not get it. */
+static bool wants(bool is_good, const char *what)
+{
+	if (!is_good)
+		ctl_fail(CTL_USAGE, "%s, and no unit; not \"%s\"", what, optarg);
+	return is_good;
+}
+
 /* One option; false: it was wrong, which has been said. */
 static bool take_option(struct line *l, int option)
 {
@@ -128,7 +136,6 @@ static bool take_option(struct line *l, int option)
 		[OPT_INTERVAL - OPT_JSON] = TAKES_INTERVAL,
 	};
 	struct ctl *c = &l->ctl;
-	bool is_good = true;
 
 	if (option >= OPT_JSON)
 		l->given |= takes[option - OPT_JSON];
@@ -136,15 +143,19 @@ static bool take_option(struct line *l, int option)
 	case 's': l->socket = optarg; break;
 	case 'h': l->is_help = true; break;
 	case OPT_JSON: c->is_json = true; break;
-	case OPT_TIMEOUT: is_good = parse_seconds(optarg, &c->timeout); break;
+	case OPT_TIMEOUT:
+		return wants(parse_seconds(optarg, &c->timeout), "--timeout wants seconds above 0");
 	case OPT_ALL: c->is_all = true; break;
 	case OPT_WAIT: c->is_waiting = true; break;
 	case OPT_ADDRESS: c->address = optarg; break;
-	case OPT_SAMPLE: c->sample = optarg; is_good = is_count(optarg); break;
+	case OPT_SAMPLE:
+		c->sample = optarg;
+		return wants(is_count(optarg), "--sample wants a number of keys, 0 for all");
 	case OPT_FULL: c->is_full = true; break;
 	case OPT_MAP: c->map = optarg; break;
 	case OPT_NO_LIVE: c->is_not_live = true; break;
-	case OPT_INTERVAL: is_good = parse_seconds(optarg, &c->interval); break;
+	case OPT_INTERVAL:
+		return wants(parse_seconds(optarg, &c->interval), "--interval wants seconds above 0");
 	case OPT_VERSION:
 		printf("socketmapctl %s\nlibcurl %s\njansson %s\n", VERSION, client_version(),
 		       jansson_version_str());
@@ -152,9 +163,7 @@ static bool take_option(struct line *l, int option)
 	default:			/* getopt_long(3) has said it */
 		return false;
 	}
-	if (!is_good)
-		ctl_fail(CTL_USAGE, "\"%s\" is no such number%s", optarg, try_help);
-	return is_good;
+	return true;
 }
 
 static const struct command *find_command(const char *name)

@@ -32,7 +32,7 @@ static void unwell_map(struct buf *out, const json_t *map)
 	json_array_foreach(tables, i, t) {
 		struct buf why = { 0 };
 
-		health_of_table(&why, t);
+		health_of_table(&why, t, value_text(map, "name"));
 		if (why.n && json_array_size(tables) > 1)
 			buf_printf(&why, " (table %zu)", i);
 		unwell(out, "map", value_text(map, "name"), &why);

@@ -158,7 +158,8 @@ static void show_progress(struct stream *s, const json_t *p)
 	buf_done(&line);
 }
 
-static void side(struct buf *out, const json_t *line, const char *name)
+/* `nothing`: in words, if there is no value. */
+static void side(struct buf *out, const json_t *line, const char *name, const char *nothing)
 {
 	buf_printf(out, "  %s ", name);
 	if (value_get(line, name)) {
@@ -166,7 +167,7 @@ static void side(struct buf *out, const json_t *line, const char *name)
 		show_text(out, value_text(line, name));
 		buf_byte(out, '"');
 	} else {
-		buf_str(out, "nothing");
+		buf_str(out, nothing);
 	}
 }
 
@@ -180,8 +181,8 @@ static void show_difference(struct stream *s, const json_t *line)
 	if (value_number(line, "table") > 0)
 		buf_printf(&s->out, " (table %.0f)", value_number(line, "table"));
 	buf_byte(&s->out, ':');
-	side(&s->out, line, "mirror");
-	side(&s->out, line, "directory");
+	side(&s->out, line, "mirror", value_true(line, "bad") ? "cannot be used" : "nothing");
+	side(&s->out, line, "directory", "nothing");
 	buf_byte(&s->out, '\n');
 }
 

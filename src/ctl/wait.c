@@ -161,9 +161,9 @@ static void add_bad(struct buf *out, const json_t *table, struct text name)
 	if (r) {
 		buf_str(out, " (");
 		health_change(out, r);
-		buf_str(out, "; if that is right, `socketmapctl accept ");
-		show_text(out, name);
-		buf_str(out, "`)");
+		buf_str(out, "; ");
+		health_advice(out, r, name);
+		buf_byte(out, ')');
 	}
 }
 

@@ -153,10 +153,12 @@ static void judge(struct diff *d, const struct probe *p, struct buf *out)
 		return;
 	}
 	d->different++;
-	json_line(out, json_pack("{s:I, s:o, s:o, s:o, s:s}", "table", (json_int_t)table, "key",
-				 json_text(key), "mirror", json_text_if(says == MIRROR_HIT, copied),
-				 "directory", json_text_if(p->verdict == FOUND, buf_view(&p->text)),
-				 "verdict", verdict_name(p->verdict)));
+	json_line(out, json_pack("{s:I, s:o, s:o, s:b, s:o, s:s}", "table", (json_int_t)table,
+				 "key", json_text(key), "mirror",
+				 json_text_if(says == MIRROR_HIT, copied), "bad",
+				 says == MIRROR_BAD, "directory",
+				 json_text_if(p->verdict == FOUND, buf_view(&p->text)), "verdict",
+				 verdict_name(p->verdict)));
 }
 
 static void tell_progress(struct diff *d, uint64_t now, struct buf *out)

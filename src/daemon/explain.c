@@ -54,11 +54,13 @@ static json_t *live_of(const struct explain_live *l)
 static json_t *rejected_of(const struct explain_table *t)
 {
 	const struct rejection *r = &t->rejection;
+	struct text expected = text_of(r->expected);
 
 	if (!r->times)
 		return json_null();
-	return json_pack("{s:s, s:I, s:o}", "why", scan_fault_name(r->fault), "times",
-			 (json_int_t)r->times, "since", json_seconds(t->rejected_for));
+	return json_pack("{s:s, s:o, s:I, s:o}", "why", scan_fault_name(r->fault), "expected",
+			 json_text_if(expected.n > 0, expected), "times", (json_int_t)r->times,
+			 "since", json_seconds(t->rejected_for));
 }
 
 static json_t *cache_of(const struct explain_table *t)
@@ -89,14 +91,14 @@ static json_t *facts_of(const struct explain_table *t)
 {
 	bool is_hit = t->has_mirror && t->is_mirrored && t->mirror == MIRROR_HIT;
 
-	return json_pack("{s:I, s:s, s:s, s:b, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o}",
-			 "index", (json_int_t)t->index, "source", t->source, "mode",
+	return json_pack("{s:I, s:s, s:s, s:b, s:o, s:s, s:o, s:o, s:o, s:b, s:o, s:o, s:o, s:s, "
+			 "s:o}", "index", (json_int_t)t->index, "source", t->source, "mode",
 			 t->is_mirror ? "mirror" : "demand", "reached", t->is_reached, "why_not",
 			 json_str(t->why_not), "state",
 			 t->is_mirror ? table_state_name(t->state) : "DEMAND", "age",
 			 t->has_mirror ? json_seconds(t->age) : json_null(), "mirror",
 			 mirror_of(t), "mirror_value", text_if(is_hit, &t->mirror_value),
-			 "rejected", rejected_of(t), "scan_why",
+			 "ended", t->is_ended, "rejected", rejected_of(t), "scan_why",
 			 str_if(t->scan.ago && t->scan.outcome != SCAN_OK, t->scan.why), "cache",
 			 cache_of(t), "source_state", source_state_name(t->source_state),
 			 "source_why", str_if(*t->source_why, t->source_why));
@@ -201,6 +203,14 @@ static json_t *json_of(const struct explanation *x, struct text map, struct text
 	return root;
 }
 
+/* Keys of `expect` are the administrator's: others get them no more than those of a log. */
+static void hide_expected(struct explanation *x)
+{
+	for (size_t i = 0; i < x->n_steps; i++)
+		for (size_t k = 0; k < x->steps[i].n_tables; k++)
+			*x->steps[i].tables[k].rejection.expected = '\0';
+}
+
 void explain_reply(const struct http_request *request, struct http_reply *reply)
 {
 	struct text map, key, live = { 0 };
@@ -213,9 +223,11 @@ void explain_reply(const struct http_request *request, struct http_reply *reply)
 		return;
 	http_argument(request, "live", &live);
 
-	struct explanation *x = explain_get(request->admin->engine, map, key,
-					    lookups_may_see_secrets(request),
+	bool may_see = lookups_may_see_secrets(request);
+	struct explanation *x = explain_get(request->admin->engine, map, key, may_see,
 					    !text_is(live, "0"), EXPLAIN_MSEC);
+	if (x && !may_see)
+		hide_expected(x);
 	if (!x)
 		json_fail(reply, 503, "the control loop does not answer");
 	else if (!x->has_map || x->is_refused)

@@ -185,6 +185,15 @@ static const struct http_route *find_route(struct http_request *r, bool is_post,
 	return NULL;
 }
 
+/* Is the path one that only the other kind of listener has? */
+static bool is_behind_other_door(struct http_request *r)
+{
+	for (const struct http_route *route = http_routes; route->path; route++)
+		if (!(route->doors & r->door) && fits(route, r))
+			return true;
+	return false;
+}
+
 static bool is_loopback(int fd)
 {
 	struct sockaddr_storage own;
@@ -250,7 +259,8 @@ static const char *answer(struct exchange *x, const char *method, const char *ho
 		return h->door == HTTP_CONTROL ? "GET, HEAD, POST" : "GET, HEAD";
 	}
 	if (!decode_uri(x)) {
-		json_fail(reply, 400, "not a well-formed address");
+		json_fail(reply, 400, strstr(x->uri, "%00") ? "the URL has a NUL in it" :
+							      "not a well-formed address");
 		return NULL;
 	}
 
@@ -258,9 +268,10 @@ static const char *answer(struct exchange *x, const char *method, const char *ho
 	if (route)
 		route->handle(&x->request, reply);
 	else if (allow)
-		json_fail(reply, 405, "another method, please");
+		json_fail(reply, 405, is_post ? "this wants GET" : "this wants POST");
 	else
-		json_fail(reply, 404, "nothing is here");
+		json_fail(reply, 404, is_behind_other_door(&x->request) ?
+			  "this is for the control socket" : "nothing is here");
 	return route ? NULL : allow;
 }
 

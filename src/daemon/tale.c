@@ -179,6 +179,7 @@ void tell_key(const struct tale *t, const struct explain_step *s, bool is_open)
 void tell_rejection(const struct tale *t, const struct explain_table *et)
 {
 	const struct rejection *r = &et->rejection;
+	struct text expected = text_of(r->expected);
 
 	if (r->times == 1)
 		buf_str(t->out, " The mirror's last scan was rejected, ");
@@ -186,12 +187,17 @@ void tell_rejection(const struct tale *t, const struct explain_table *et)
 		buf_printf(t->out, " The mirror's scans have been rejected, %llu in a row for ",
 			   (unsigned long long)r->times);
 	tell_time(t->out, et->rejected_for);
-	buf_printf(t->out, "%s: %s (%zu key%s", r->times == 1 ? " ago" : "",
-		   scan_fault_name(r->fault), r->new, r->new == 1 ? "" : "s");
+	buf_printf(t->out, "%s: %s", r->times == 1 ? " ago" : "", scan_fault_name(r->fault));
+	if (expected.n) {
+		buf_str(t->out, ", ");
+		tell_quoted(t->out, expected);
+	}
+	buf_printf(t->out, " (%zu key%s", r->new, r->new == 1 ? "" : "s");
 	if (et->has_mirror)
 		buf_printf(t->out, ", the copy has %zu", r->old);
-	buf_printf(t->out, "). If that is how it should be: `socketmapctl accept %.*s`.",
-		   (int)t->map.n, t->map.p);
+	buf_str(t->out, "); ");
+	scan_fault_advise(t->out, text_of(scan_fault_name(r->fault)), t->map);
+	buf_byte(t->out, '.');
 }
 
 void tell_last_scan(const struct tale *t, const struct explain_table *et)

@@ -265,10 +265,23 @@ static void say_unconfirmed(const struct tale *t, const struct explain_table *et
 	buf_byte(t->out, '.');
 }
 
+/* A row that the mirror has, and that counts no longer. */
+static void say_ended(const struct tale *t, const struct explain_table *et)
+{
+	buf_str(t->out, " The mirror has a row of ");
+	tell_quoted(t->out, tell_key_of(t, et));
+	buf_str(t->out, ", but its expiry time has passed.");
+}
+
 static void say_more(const struct tale *t)
 {
 	const struct explain_table *et;
 
+	for (size_t i = 0; (et = next_view(t, &i));)
+		if (et->is_reached && et->is_ended) {
+			say_ended(t, et);
+			break;
+		}
 	for (size_t i = 0; (et = next_view(t, &i));)
 		if (is_differing(et)) {
 			say_difference(t, et);

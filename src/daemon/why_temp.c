@@ -19,6 +19,24 @@ static void say_expired(const struct tale *t, const struct explain_table *et)
 	tell_last_scan(t, et);
 }
 
+/* Why its domain map does not settle a miss of a stale mirror. */
+static void say_domain(const struct tale *t, const struct explain_table *et)
+{
+	struct text domain = buf_view(&et->domain);
+
+	if (!et->domains)
+		return;
+	if (!domain.n) {
+		buf_printf(t->out, " The key has no domain that the map \"%s\" (domains) could be "
+			   "asked about.", et->domains);
+		return;
+	}
+	buf_printf(t->out, et->membership == MEMBER_YES ? " The map \"%s\" (domains) has " :
+		   " The map \"%s\" (domains) cannot say whether it has ", et->domains);
+	tell_quoted(t->out, domain);
+	buf_str(t->out, et->membership == MEMBER_YES ? "." : ": explain it there to see why.");
+}
+
 static void say_stale_miss(const struct tale *t, const struct explain_table *et)
 {
 	tell_place(t, "The mirror of source", et);
@@ -28,6 +46,7 @@ static void say_stale_miss(const struct tale *t, const struct explain_table *et)
 	tell_quoted(t->out, tell_key_of(t, et));
 	buf_printf(t->out, ". It may have come since, so that stale_miss = \"%s\" makes it a temporary "
 		   "error.", et->stale_miss == STALE_MISS_DOMAIN ? "domain" : "temp");
+	say_domain(t, et);
 	tell_last_scan(t, et);
 }
 
@@ -122,6 +141,7 @@ static void say_mirror_is_stale(const struct tale *t, const struct explain_table
 	buf_str(t->out, " old, more than ");
 	tell_named_time(t->out, "max_age", et->times.max_age);
 	buf_byte(t->out, '.');
+	say_domain(t, et);
 	tell_last_scan(t, et);
 }
 

@@ -71,6 +71,7 @@ static void take_mirror(struct explain_table *et, const struct table *t, struct 
 	et->mirror = table_find(m, key, &scratch, &value);
 	if (et->mirror == MIRROR_HIT)
 		buf_text(&et->mirror_value, value);
+	et->is_ended = et->mirror == MIRROR_ABSENT && mirror_find(m, key, &value) == MIRROR_HIT;
 	buf_done(&scratch);
 }
 
@@ -102,6 +103,20 @@ static void take_source(struct explain_table *et, struct source *s)
 	memcpy(et->source_why, stats.why, sizeof et->source_why);
 }
 
+static void take_domain(struct explain_table *et, const struct view *v,
+			const struct table_settings *s, struct text key)
+{
+	const struct domain_oracle *o = &v->domains;
+	struct text domain = table_domain(key, o);
+
+	if (!et->is_mirror || et->stale_miss != STALE_MISS_DOMAIN || !s->domains)
+		return;
+	et->domains = must_strdup(s->domains);
+	buf_text(&et->domain, domain);
+	if (domain.n)
+		et->membership = o->ask(o->ctx, s->domains, domain, v->now);
+}
+
 static void take_reply(struct explain_table *et, const struct table_reply *r)
 {
 	et->verdict = r->answer.verdict;
@@ -126,6 +141,7 @@ static void take_table(struct explain_table *et, const struct view *v, size_t in
 	};
 	take_mirror(et, t, key, v->now);
 	take_scans(et, t, v->now);
+	take_domain(et, v, s, key);
 	et->cache = demand_look(t->demand, key, v->now, &et->cache_value);
 
 	struct table_reply r = table_foretell(t, key, v->now, &v->domains, &scratch);
@@ -467,6 +483,8 @@ static void begin(struct inquiry *q, void *ctx)
 static void table_done(struct explain_table *et)
 {
 	free(et->source);
+	free(et->domains);
+	buf_done(&et->domain);
 	buf_done(&et->mirror_value);
 	buf_done(&et->cache_value);
 	buf_done(&et->live.text);

@@ -1,41 +1,57 @@
 #include "engine/rejection.h"
 
 #include "base/log.h"
+#include "engine/table.h"
 
 #include <stdio.h>
-
-const char *scan_fault_name(enum scan_fault fault)
-{
-	static const char *const names[SCAN_FAULTS] = {
-		[SCAN_GOOD] = "nothing",
-		[SCAN_UNUSABLE_ROWS] = "more than 1% unusable rows",
-		[SCAN_LACKS_KEY] = "a key of `expect` is missing",
-		[SCAN_TOO_SMALL] = "fewer keys than min_entries",
-		[SCAN_SHRUNKEN] = "shrunken by more than max_shrink",
-	};
-
-	return names[fault];
-}
 
 static bool is_about_size(enum scan_fault fault)
 {
 	return fault == SCAN_TOO_SMALL || fault == SCAN_SHRUNKEN;
 }
 
-/* Keys of the old mirror that the new one lacks: whoever is asked wants to see some. */
-static void sample_missing(struct rejection *r, const struct judged *j)
+const struct text *rejection_lacks(const struct table_settings *s, const struct mirror *scanned)
 {
+	const struct text *lacking = NULL;
+	struct buf scratch = { 0 };
+	struct text ignored;
+
+	for (size_t i = 0; i < s->n_expect && !lacking; i++)
+		if (table_find(scanned, s->expect[i], &scratch, &ignored) != MIRROR_HIT)
+			lacking = &s->expect[i];
+	buf_done(&scratch);
+	return lacking;
+}
+
+static void add_missing(struct text key, struct buf *sample, struct buf *hashes)
+{
+	buf_str(sample, sample->n ? " " : "");
+	buf_str(hashes, hashes->n ? " " : "");
+	log_key(sample, key);
+	log_key_hash(hashes, key);
+}
+
+/* That of `expect`, and keys of the old mirror that the new one lacks: people want to see some. */
+static void sample_missing(struct rejection *r, const struct table_settings *s,
+			   const struct judged *j)
+{
+	bool is_lacking = j->fault == SCAN_LACKS_KEY;
+	const struct text *expected = is_lacking ? rejection_lacks(s, j->new) : NULL;
 	struct text key, value, ignored;
 	struct buf sample = { 0 }, hashes = { 0 };
-	size_t at = 0, n = 0;
+	size_t at = 0, n = expected != NULL;
 
+	*r->expected = '\0';
+	if (expected) {
+		add_missing(*expected, &sample, &hashes);
+		snprintf(r->expected, sizeof r->expected, "%.*s", (int)expected->n, expected->p);
+	}
 	while (j->old && n < REJECTION_SAMPLE && mirror_next(j->old, &at, &key, &value)) {
-		if (mirror_find(j->new, key, &ignored) != MIRROR_ABSENT)
+		if (mirror_find(j->new, key, &ignored) != MIRROR_ABSENT ||
+		    (expected && text_eq(key, *expected)))
 			continue;
-		buf_str(&sample, n ? " " : "");
-		buf_str(&hashes, n++ ? " " : "");
-		log_key(&sample, key);
-		log_key_hash(&hashes, key);
+		add_missing(key, &sample, &hashes);
+		n++;
 	}
 	snprintf(r->missing, sizeof r->missing, "%s", buf_cstr(&sample));
 	snprintf(r->hashes, sizeof r->hashes, "%s", buf_cstr(&hashes));
@@ -74,6 +90,6 @@ bool rejection_add(struct rejection *r, const struct table_settings *s, const st
 	r->rows = j->rows;
 	r->bad = j->bad;
 	r->digest = digest;
-	sample_missing(r, j);
+	sample_missing(r, s, j);
 	return is_wanted;
 }

@@ -99,25 +99,14 @@ size_t scan_rows(const struct scan *s)
 
 /* --- the verdict ---------------------------------------------------------------------------- */
 
-static bool has_key(const struct mirror *m, struct text key)
-{
-	struct buf scratch = { 0 };
-	struct text ignored;
-	bool is_there = table_find(m, key, &scratch, &ignored) == MIRROR_HIT;
-
-	buf_done(&scratch);
-	return is_there;
-}
-
 enum scan_fault scan_verdict(const struct table_settings *s, const struct judged *j)
 {
 	size_t now = mirror_entries(j->new), before = j->old ? mirror_entries(j->old) : 0;
 
 	if (j->bad * 100 > j->rows)
 		return SCAN_UNUSABLE_ROWS;
-	for (size_t i = 0; i < s->n_expect; i++)
-		if (!has_key(j->new, s->expect[i]))
-			return SCAN_LACKS_KEY;
+	if (rejection_lacks(s, j->new))
+		return SCAN_LACKS_KEY;
 	if (now < s->min_entries)
 		return SCAN_TOO_SMALL;
 	if (before > now + SHRINK_KEYS && (before - now) * 100 > before * s->max_shrink)

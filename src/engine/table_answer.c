@@ -89,14 +89,19 @@ static bool stands_for(struct text key, struct text domain)
 	       strncasecmp(domain.p + domain.n - key.n, key.p, key.n) == 0;
 }
 
+struct text table_domain(struct text key, const struct domain_oracle *oracle)
+{
+	struct text domain = domain_of(key), asked = domain_of(oracle->request);
+
+	return !domain.n && stands_for(key, asked) ? asked : domain;
+}
+
 /* Certainly about none of our domains? */
 static bool is_foreign(const struct table_settings *s, struct text key, uint64_t now,
 		       const struct domain_oracle *oracle)
 {
-	struct text domain = domain_of(key), asked = domain_of(oracle->request);
+	struct text domain = table_domain(key, oracle);
 
-	if (!domain.n && stands_for(key, asked))
-		domain = asked;
 	return domain.n && oracle->ask(oracle->ctx, s->domains, domain, now) == MEMBER_NO;
 }
 

@@ -137,7 +137,7 @@ def explanation(*tables, **more):
 
 TRACED = {"time": 1700000000.25, "protocol": "socketmap", "map": "m", "key": "k", "verdict": "FOUND",
           "value": "v", "from": "mirror", "stale": True, "took": 0.000012}
-DIFFERENT = {"table": 0, "key": "k", "mirror": "old", "directory": None, "verdict": "NOTFOUND"}
+DIFFERENT = {"table": 0, "key": "k", "mirror": "old", "bad": False, "directory": None, "verdict": "NOTFOUND"}
 
 # Each command, the request that it makes, and a good answer to that.
 COMMANDS = [

@@ -71,6 +71,7 @@ static const char *words(struct made *m)
 	for (size_t i = 0; i < KEYS_MAX; i++) {
 		buf_done(&m->steps[i].key);
 		buf_done(&m->tables[i].text);
+		buf_done(&m->tables[i].domain);
 		buf_done(&m->tables[i].live.text);
 		buf_done(&m->tables[i].live.why);
 	}
@@ -376,6 +377,72 @@ static void a_mirror_that_answers_for_a_late_directory_says_so(void **state)
 			    "3 s. It has the value \"v\".");
 }
 
+static void a_rejection_tells_what_settles_it(void **state)
+{
+	static const struct {
+		struct rejection r;
+		const char *words;
+	} cases[] = {
+		{ { .times = 1, .fault = SCAN_SHRUNKEN, .new = 5 },
+		  "max_shrink (5 keys); if the directory is right: `socketmapctl accept m`." },
+		{ { .times = 1, .fault = SCAN_TOO_SMALL, .new = 5 },
+		  "min_entries (5 keys); if the directory is right: lower `min_entries`, and reload." },
+		{ { .times = 1, .fault = SCAN_LACKS_KEY, .new = 5, .expected = "root" },
+		  "missing, \"root\" (5 keys); if the directory is right: remove that key from `expect`, "
+		  "and reload." },
+	};
+	struct made m;
+	(void)state;
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		make(&m, SEARCH_EXACT, (const char *const[KEYS_MAX]){ "k" });
+		last(&m)->has_mirror = false;
+		last(&m)->rejection = cases[i].r;
+		decide(&m, answer_temp_for(REASON_EMPTY, ""));
+		assert_non_null(strstr(words(&m), cases[i].words));
+	}
+}
+
+static void a_stale_miss_tells_what_the_domain_map_says(void **state)
+{
+	static const struct {
+		const char *domain;
+		enum membership says;
+		const char *words;
+	} cases[] = {
+		{ "", MEMBER_UNKNOWN,
+		  " The key has no domain that the map \"doms\" (domains) could be asked about." },
+		{ "d.test", MEMBER_YES, " The map \"doms\" (domains) has \"d.test\"." },
+		{ "d.test", MEMBER_UNKNOWN, " The map \"doms\" (domains) cannot say whether it has "
+		  "\"d.test\": explain it there to see why." },
+	};
+	struct made m;
+	(void)state;
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		make(&m, SEARCH_EXACT, (const char *const[KEYS_MAX]){ "k" });
+		last(&m)->stale_miss = STALE_MISS_DOMAIN;
+		last(&m)->domains = (char *)"doms";
+		put(&last(&m)->domain, cases[i].domain);
+		last(&m)->membership = cases[i].says;
+		decide(&m, answer_temp_for(REASON_STALE, ""));
+		assert_non_null(strstr(words(&m), cases[i].words));
+	}
+}
+
+static void a_row_that_has_ended_is_told(void **state)
+{
+	struct made m;
+	(void)state;
+
+	make(&m, SEARCH_EXACT, (const char *const[KEYS_MAX]){ "k" });
+	last(&m)->is_ended = true;
+	m.x.answer.origin = ORIGIN_MIRROR;
+	question_set(&m.x.answer, answer_absent(PROOF_ALL_TABLES));
+	assert_non_null(strstr(words(&m), "is complete. The mirror has a row of \"k\", but its expiry "
+					  "time has passed."));
+}
+
 static void rejections_and_scans_are_told_as_they_are(void **state)
 {
 	struct made m;
@@ -441,6 +508,9 @@ int main(void)
 		cmocka_unit_test(who_is_late_is_told_apart_from_who_is_not_asked),
 		cmocka_unit_test(a_stale_value_tells_why_it_stands_in),
 		cmocka_unit_test(a_mirror_that_answers_for_a_late_directory_says_so),
+		cmocka_unit_test(a_rejection_tells_what_settles_it),
+		cmocka_unit_test(a_stale_miss_tells_what_the_domain_map_says),
+		cmocka_unit_test(a_row_that_has_ended_is_told),
 		cmocka_unit_test(rejections_and_scans_are_told_as_they_are),
 		cmocka_unit_test(queries_are_kept_each_with_its_end_up_to_a_limit),
 	};

@@ -47,6 +47,18 @@ static bool add(struct rejection *r, uint64_t confirm, enum scan_fault fault, si
 	return is_accepted;
 }
 
+/* A scan that lacks one of these keys. */
+static void add_expected(struct rejection *r, struct text *expect, size_t n_expect, size_t n)
+{
+	const struct table_settings s = { .expect = expect, .n_expect = n_expect };
+	struct mirror *old = mirror_of(100, ""), *new = mirror_of(n, "");
+	const struct judged j = { SCAN_LACKS_KEY, old, new, n, 0 };
+
+	assert_false(rejection_add(r, &s, &j, NOW));
+	mirror_free(old);
+	mirror_free(new);
+}
+
 static void a_rejection_tells_how_much_is_missing_and_since_when(void **state)
 {
 	struct rejection r = { 0 };
@@ -88,6 +100,19 @@ static void some_missing_keys_are_named_as_log_keys_says(void **state)
 	assert_string_equal(r.missing, "k98");
 	add(&r, 0, SCAN_LACKS_KEY, 100, "", NOW);
 	assert_string_equal(r.missing, "");
+
+	assert_string_equal(r.expected, "");
+
+	/* That of `expect` first, and once, whether the old mirror had it or not. */
+	struct text expect[] = { TEXT("k1"), TEXT("k77"), TEXT("k99") };
+	add_expected(&r, expect, 3, 40);
+	assert_string_equal(r.missing, "k77 k40 k41 k42 k43 k44 k45 k46");
+	assert_string_equal(r.expected, "k77");
+	expect[0] = TEXT("never");
+	add_expected(&r, expect, 1, 100);
+	assert_string_equal(r.missing, "never");
+	add(&r, 0, SCAN_SHRUNKEN, 98, "k99=another", NOW);
+	assert_string_equal(r.expected, "");
 
 	s.keys = LOG_KEYS_HASH;
 	log_setup(&s);
