@@ -5,6 +5,7 @@ import grp
 import json
 import os
 import pwd
+import re
 import signal
 import sqlite3
 import sys
@@ -284,6 +285,7 @@ def test_reload(server):
     status, body = post(server.control, "/v1/reload")
     same((status, body["ok"], len(body["notes"])), (200, True, 1), "with a note")
     like(body["notes"][0], "threads.*restart", "of what cannot be changed")
+    same(post(server.control, "/v1/reload"), (status, body), "and again, as it is still so")
     del server.maps["more"]
     server.maps["single"] = dict(MAPS["single"], tll="1h", search="nothing")
     server.write()
@@ -295,7 +297,8 @@ def test_reload(server):
     server.daemon["threads"] = 2
     server.maps["single"] = MAPS["single"]
     server.write()
-    same(post(server.control, "/v1/reload")[0], 200, "put right")
+    same(post(server.control, "/v1/reload"), (200, {"ok": True, "notes": []}),
+         "put right, and what runs needs no restart")
     ok(logged(server, "reload"), "logged")
 
 
@@ -352,6 +355,34 @@ def test_peers():
         ok(refused and int(refused["pid"]) > 1, "which is logged, with user and process", refused)
         os.chmod(server.dir + "/web", 0o666)
         same(status_as(strange, other, [], server.web), "200", "the public door does not ask")
+
+
+def test_unchanged():
+    """What a reload can no longer do, not being root, is told by it."""
+    if os.getuid():
+        return
+    user = pwd.getpwnam("daemon")
+    server = control_server({"single": MAPS["single"]}, user="daemon", state_directory="")
+    os.chown(server.dir, user.pw_uid, user.pw_gid)
+    with server:
+        tables = server.listeners[0]
+
+        def notes(**settings):
+            tables.update(settings)
+            server.write()
+            return post(server.control, "/v1/reload")[1]["notes"]
+        for n in range(2):
+            said = notes(mode="0600")
+            ok(len(said) == 1 and re.search(
+                r"%s: set owner, group, mode: Operation not permitted; the socket stays" % server.socket,
+                said[0]), "a mode that cannot be: told by reload %d" % n, said)
+        ok(server.wait_for_event("listener_unchanged"), "and logged")
+        said = notes(mode="0666", group="postfix")
+        ok(len(said) == 1 and "Operation not permitted" in said[0], "a group, too", said)
+        tables.pop("group")
+        same(notes(mode="0666"), [], "what it is already needs nobody's permission")
+        same(notes(idle_timeout="50s"), [], "nor does another setting")
+        like(server.ask("single", "anna@a.test"), "^OK", "and it answers")
 
 
 # --- its life ------------------------------------------------------------------------------------
@@ -452,6 +483,7 @@ test_flush_in_doubt()
 test_forgotten_for_good()
 test_orders_and_reloads()
 test_peers()
+test_unchanged()
 test_life()
 test_inherited()
 test_stop()

@@ -38,6 +38,20 @@ def test_status_words(fake):
     says(fake, "a source", ["status"], by(sources=[a_source(
         name="dir", state="down", last_error={"time": 5.0, "why": "Can't contact LDAP server"})]), 0,
         "source dir: down, .* ago: Can't contact LDAP server")
+    says(fake, "a source for long", ["status"], by(sources=[a_source(
+        name="dir", state="down", failing_since=time.time() - 95,
+        last_error={"time": time.time() - 23, "why": "gone"})]), 0,
+        "source dir: down for 1m 3[5-9]s, last tried 2[3-9] s ago: gone")
+    says(fake, "a source for long, and nothing more", ["status"], by(sources=[a_source(
+        name="dir", state="down", failing_since=time.time() - 95)]), 0, "source dir: down for 1m 3[5-9]s\n")
+    snapshots = {"written": 3, "failed": 0, "directory": "/var/lib/x", "why": None}
+    says(fake, "snapshots", ["status"], by(snapshots=snapshots), 0, absent=["state_directory"])
+    says(fake, "no directory", ["status"], by(snapshots=dict(snapshots, why="Permission denied")), 0,
+         "  state_directory /var/lib/x: no snapshots can be written: Permission denied\n")
+    says(fake, "a full one", ["status"], by(snapshots=dict(snapshots, why="No space", failed=12)), 0,
+         "written: No space; since the start 12 attempts failed\n")
+    says(fake, "for no reason that can be seen", ["status"], by(snapshots=dict(snapshots, failed=1)), 0,
+         r"/var/lib/x: the log has the reasons \(event=snapshot_failed\); since the start 1 attempt failed\n")
     says(fake, "a certificate", ["status"],
          by(sources=[a_source(cert_not_after=int(time.time()) + 86400 * 3)]), 0,
          "its certificate ends in (2d 23h|3d 0h)")
@@ -50,7 +64,8 @@ def test_status_words(fake):
     says(fake, "a thread", ["status"], by(loops=[{"name": "answers 1", "beat_age": 30.0}]), 0,
          "thread answers 1: stands still for 30 s")
     says(fake, "an export", ["status"],
-         by(a_map("m", export={"path": "/e/m.cdb", "failed": True})), 0, "cannot be written: /e/m.cdb")
+         by(a_map("m", export={"path": "/e/m.cdb", "failed": True})), 0,
+         r"cannot be written: /e/m.cdb; the log has the reason \(event=export_failed\)")
     out = says(fake, "maps", ["maps"], by(a_map("one"), a_map("a_longer_name", table(), table(
         source="other", mode="demand", state="DEMAND", entries=0, age=None))), 0)
     lines = out.splitlines()
@@ -236,9 +251,9 @@ def test_wait(fake):
 # --- main.cf ----------------------------------------------------------------------------------------------
 
 def test_postfix(fake):
-    def print_for(listeners, *maps):
+    def print_for(listeners, *maps, **more):
         fake.answers = {"GET /v1/status": (200, status(*maps, listeners=[
-            dict(zip(("protocol", "address", "map", "sockets"), l)) for l in listeners]))}
+            dict(zip(("protocol", "address", "map", "sockets"), l)) for l in listeners], **more))}
         code, out, err = ctl(fake.path, "postfix")
         return code, [l for l in out.splitlines() if l and not l.startswith("#")], out, err
     inside = ("socketmap", "unix:/var/spool/postfix/socketmapd/s")
@@ -273,6 +288,9 @@ def test_postfix(fake):
     for name in refused[:3]:
         like(out, r"refuses socketmap: and tcp: in %s\.\n.*\n#   export = \"cdb:/\S+/%s.cdb\";" % (name, name),
              "refused: %s wants an export" % name)
+    like(out, 'export = "cdb:/var/lib/socketmapd/export/virtual_uid_maps.cdb"', "where exports are by default")
+    like(print_for([inside], a_map("virtual_uid_maps"), snapshots={"directory": "/srv/state"})[2],
+         'export = "cdb:/srv/state/export/virtual_uid_maps.cdb"', "or where the server has its files")
     same(len(re.findall("export = ", out)), 3, "refused: no export for local(8), which would run commands in it")
     code, lines, out, _ = print_for([inside], *map(exported, refused))
     same(lines, ["virtual_mailbox_maps = socketmap:unix:socketmapd/s:virtual_mailbox_maps"], "refused, with exports")

@@ -8,7 +8,7 @@ sys.path.insert(0, "t/lib")
 from harness import *
 
 NAME = r'"([a-z_]+)"'
-CALL = r'\blog_(?:event|error|warn|info|debug|lines)\([^";]*' + NAME + r"(?:\s*:\s*" + NAME + ")?"
+CALL = r'\blog_(?:event|error|warn|info|debug|errors)\([^";]*' + NAME + r"(?:\s*:\s*" + NAME + ")?"
 
 
 def in_code():

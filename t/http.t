@@ -217,6 +217,15 @@ def test_states():
         source = ask_json(server.web, "/v1/status")[1]["sources"][0]
         same((source["state"], source["last_error"]["why"]), ("down", "no route"),
              "the source is down, and why")
+
+        def source_fails():
+            """It is lookups whose failures are counted, and there are none as long as nobody asks."""
+            server.ask("n", ABSENT)
+            source = ask_json(server.web, "/v1/status")[1]["sources"][0]
+            return source if source["failing_since"] else None
+        source = wait_for(source_fails)
+        ok(source and 0 <= source["last_error"]["time"] - source["failing_since"] < 60 * SLOW,
+           "and since when lookups fail: before it was tried last", source)
         same(m.sum("socketmapd_source_up", source="fake"), 0, "metric: down")
         same(map_of(server)["tables"][0]["last_refresh"]["outcome"], "failed", "the last refresh failed")
         ok(wait_for(lambda: ask(server.web, "/readyz").status == 503, 20), "EXPIRED: not ready")
@@ -228,6 +237,7 @@ def test_states():
         ok(wait_for(lambda: ask(server.web, "/readyz").status == 200, 70), "all is well again")
         ok(wait_for(lambda: ask_json(server.web, "/v1/status")[1]["sources"][0]["state"] == "up"),
            "the source too")
+        same(ask_json(server.web, "/v1/status")[1]["sources"][0]["failing_since"], None, "and does not fail")
 
 
 def test_rejection(server, directory):
@@ -317,6 +327,19 @@ def test_counting(server):
     stats = server.stats()["m"]
     same([int(stats[r]) for r in ("found", "notfound", "temp", "perm")],
          [m[r] for r in ("found", "notfound", "temp", "perm")], "and so has SIGUSR1")
+    ok("age" in stats and "age" not in server.stats()["n"], "which tells no age where there is no copy")
+    same((status["snapshots"]["directory"], status["snapshots"]["why"]), (server.state, None),
+         "snapshots can be written")
+    away = server.state + ".away"
+    os.rename(server.state, away)
+    same(ask_json(server.web, "/v1/status")[1]["snapshots"]["why"], "No such file or directory",
+         "or why not")
+    os.rename(away, server.state)
+    os.chmod(server.state, 0o777)
+    like(ask_json(server.web, "/v1/status")[1]["snapshots"]["why"], "others may write", "by whom, too")
+    os.chmod(server.state, 0o700)
+    for path in "", "?key=a":
+        same(ask(server.web, "/v1/maps/" + path).status, 404 if path else 400, "no map at all" + path)
 
 
 def test_metrics(server):

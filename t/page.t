@@ -128,7 +128,12 @@ def check_numbers(server, page):
         tr.cells[0].innerText.startsWith('odd') && tr.querySelector('path.temp').getAttribute('d')
         && tr.cells[6].firstChild.className === 'warn')"""), "TEMPs are marked")
     like(row(page, "maps", "odd")["From memory"], "^0 %", "who got TEMP got nothing from memory")
+    for i in range(20):
+        ask("inet:" + server.web, "/v1/maps/virtual_mailbox_maps?key=h%d@box.test" % i)
     like(server.ask("virtual_mailbox_maps", "u1@box.test"), "^OK ", "a lookup in the database")
+    ok(page.wait("""return [...document.querySelectorAll('#maps tbody tr')].some(tr =>
+        tr.cells[0].innerText.startsWith('virtual_mailbox') && /^0 %/.test(tr.cells[5].innerText))"""),
+       "more waits than requests are no negative share", row(page, "maps", "virtual_mailbox_maps"))
     ok(page.wait("""return [...document.querySelectorAll('#sources tbody tr')].some(tr =>
         tr.cells[0].innerText.startsWith('db') && /\\d .?s$/.test(tr.cells[4].innerText))"""),
        "has a latency", row(page, "sources", "db"))
@@ -140,10 +145,17 @@ def check_rejection(db, page):
                  r"socketmapctl accept shrinking", "a rejected scan, and what to do")
 
 
+def check_state_directory(server, page):
+    os.chmod(server.state, 0o777)
+    text_becomes(page, "#notices", "No snapshots can be written to %s: others may write" % server.state,
+                 "a state directory that cannot be used")
+    os.chmod(server.state, 0o700)
+
+
 def check_down(slapd, page):
     slapd.stop()
     state_is(page, "sources", "directory", "down", "bad")
-    text_becomes(page, "#notices", "directory cannot be reached: .*refused", "and why")
+    text_becomes(page, "#notices", r"directory cannot be reached( since \d[^:]*:\S+)?: .*refused", "and why")
     text_becomes(page, "#events", "refresh_failed.*map=people", "the event is there")
     slapd.start()
     state_is(page, "sources", "directory", "up", "good")
@@ -253,6 +265,7 @@ def check(page, server, slapd, db):
     state_is(page, "maps", "virtual_mailbox_maps", "demand", "calm")
     check_numbers(server, page)
     check_rejection(db, page)
+    check_state_directory(server, page)
     check_down(slapd, page)
     check_nasty(server, page)
     check_explanations(page)

@@ -53,7 +53,8 @@ def check_command_line():
     help = run(PROGRAM, "--help")
     ok(help.returncode == 0 and "--version" in help.stdout and not help.stderr, "--help",
        help.stdout, help.stderr)
-    for argv in (["--nonsense"], ["-c"], ["-c", server.conf, "surplus"]):
+    for argv in (["--nonsense"], ["-c"], ["-c", server.conf, "surplus"],
+                 ["-c", server.conf, "-t", "--replace"]):
         bad = run(PROGRAM, *argv)
         ok(bad.returncode == 2 and bad.stderr and not bad.stdout,
            "wrong usage ends with exit status 2: " + " ".join(argv[-1:]), bad)

@@ -48,9 +48,12 @@ void acceptor_abandon(struct acceptor *a, struct listener **list, size_t n);
 
 /*
  * Put a placed list (malloc'ed) into force. Of listeners that are not in it those who have
- * already knocked are let in, then they are closed. NULL and 0: all of them.
+ * already knocked are let in, then they are closed. NULL and 0: all of them. A line in
+ * `ret_unchanged`, NULL where none of the list is shared, for each that listener_inherit() could
+ * not change.
  */
-void acceptor_adopt(struct acceptor *a, struct listener **list, size_t n);
+void acceptor_adopt(struct acceptor *a, struct listener **list, size_t n,
+		    struct buf *ret_unchanged);
 
 /* The server stops: close all listeners but those of administrators, who want to watch that. */
 void acceptor_close_tables(struct acceptor *a);

@@ -25,6 +25,7 @@ struct admin {
 	struct acceptor *acceptor;	/* control thread */
 	const char *path;		/* the configuration file */
 	size_t max_clients;
+	const char *state_directory;	/* or NULL; see settings_keep_started() */
 	uint64_t started;		/* clock_wall_msec() */
 	uint64_t born;			/* the same moment by clock_msec() */
 	_Atomic int phase;		/* enum admin_phase */

@@ -2,6 +2,7 @@
 #ifndef DAEMON_CONF_H
 #define DAEMON_CONF_H
 
+#include "base/log.h"
 #include "engine/settings.h"
 
 /*
@@ -25,6 +26,12 @@ struct settings *conf_load(const char *path, struct buf *ret_why, struct buf *re
 struct settings *conf_load_text(const char *path, struct text conf, const char *map_name,
 				struct text map, struct buf *ret_why,
 				struct buf *ret_notes);
+
+/*
+ * How much a note matters: LOG_AT_INFO for one that only tells how something is understood, which
+ * is said each time; LOG_AT_WARN for all others.
+ */
+enum log_level conf_note_level(struct text note);
 
 /* "libconfig 1.5", for --version. */
 const char *conf_version(void);

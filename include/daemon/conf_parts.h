@@ -27,6 +27,9 @@ void conf_error(struct conf *c, const struct node *where, const char *format, ..
 void conf_note(struct conf *c, const struct node *where, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* How a note begins that tells how a table is scanned; see conf_note_level(). */
+#define NOTE_MIRROR "mirror of "
+
 /* Where the settings of a group go. */
 struct target {
 	const struct option_row *rows;

@@ -76,11 +76,13 @@ void listener_settle(struct listener *l);
 /*
  * A listener with other settings on the address of `old`, which shares its sockets: clients that
  * are knocking at this moment are let in by either. NULL with a reason. Takes over `settings` on
- * success. When it comes into force it is to inherit what belongs to the file of a unix socket.
+ * success. When it comes into force it is to inherit what belongs to the file of a unix socket; a
+ * line in `ret_unchanged` says so when the file cannot have its owner, group and mode, and then
+ * the next reload tries again.
  */
 struct listener *listener_share(struct listener *old, struct listener_settings *settings,
 				struct buf *ret_why);
-void listener_inherit(struct listener *l, struct listener *old);
+void listener_inherit(struct listener *l, struct listener *old, struct buf *ret_unchanged);
 
 /*
  * Call `on_ready` (with poll->data == the gate) whenever somebody may be accepted: once it is

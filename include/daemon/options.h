@@ -69,7 +69,7 @@ struct key_settings {
 
 /* What the rows of each block fill in before it becomes settings. */
 struct daemon_block {
-	struct daemon_settings s;	/* first: settings_needs_restart() relies on it */
+	struct daemon_settings s;	/* first: what follows about a reload relies on it */
 	char *log;
 	char *maps_directory, *driver_directory;
 	struct key_settings keys;
@@ -149,5 +149,11 @@ void options_print(FILE *out);
  */
 bool settings_needs_restart(const struct settings *old, const struct settings *new,
 			    struct buf *ret_why);
+
+/*
+ * Exchange just these: so that `new` has what the running server was started with, and the next
+ * reload is compared with that.
+ */
+void settings_keep_started(struct settings *old, struct settings *new);
 
 #endif

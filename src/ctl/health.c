@@ -124,12 +124,17 @@ void health_of_source(struct buf *out, const json_t *source)
 {
 	const json_t *error = value_get(source, "last_error");
 	double left = value_number(source, "cert_not_after") - show_now();
+	double since = value_number(source, "failing_since");
 	size_t start = out->n;
 
 	if (value_is(source, "state", "down")) {
 		buf_str(out, "down");
+		if (isfinite(since)) {
+			buf_str(out, " for ");
+			show_seconds(out, show_now() - since);
+		}
 		if (error) {
-			buf_str(out, ", ");
+			buf_str(out, isfinite(since) ? ", last tried " : ", ");
 			show_ago(out, value_number(error, "time"));
 			buf_str(out, ": ");
 			show_text(out, value_text(error, "why"));

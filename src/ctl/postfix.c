@@ -153,6 +153,14 @@ static void add_export(struct buf *out, const json_t *map)
 	show_text(out, path);
 }
 
+/* What to do about a file that is missing. `state` is the state directory, if there is one. */
+static void add_advice(struct buf *out, const struct refusal *r, struct text state)
+{
+	buf_str(out, ".\n# If it delivers mail here, it needs a file: set\n#   export = \"cdb:");
+	show_text(out, state.n ? state : TEXT(STATEDIR));
+	buf_printf(out, "/export/%s.cdb\";\n# in the map.\n", r->map);
+}
+
 /*
  * A map that virtual(8) or local(8) does not take from us. What virtual(8) gets goes to
  * `master`, as smtpd(8) has to keep the socketmap. local(8) gets nothing: it runs commands that
@@ -160,7 +168,7 @@ static void add_export(struct buf *out, const json_t *map)
  * of mailbox_command_maps as the recipient.
  */
 static void add_refused(struct buf *out, struct buf *master, const json_t *map,
-			const struct way *way, const struct refusal *r)
+			const struct way *way, const struct refusal *r, struct text state)
 {
 	bool is_virtual = strcmp(r->daemon, "virtual(8)") == 0;
 	struct buf file = { 0 };
@@ -172,9 +180,7 @@ static void add_refused(struct buf *out, struct buf *master, const json_t *map,
 			   "that stand in it: leave %s\n# to a file that belongs to root.\n",
 			   r->map);
 	else if (!file.n)
-		buf_printf(out, ".\n# If it delivers mail here, it needs a file: set\n"
-			   "#   export = \"cdb:/var/lib/socketmapd/export/%s.cdb\";\n"
-			   "# in the map.\n", r->map);
+		add_advice(out, r, state);
 	else
 		buf_str(out, "; see the lines for master.cf below.\n");
 	if (r->has_other_readers) {
@@ -209,7 +215,7 @@ static void add_other(struct buf *out, const json_t *map, const struct way *way,
 }
 
 static void add_map(struct buf *out, struct buf *master, const json_t *map,
-		    const struct way *way)
+		    const struct way *way, struct text state)
 {
 	struct text name = value_text(map, "name");
 	const struct refusal *refusal = refusal_of(name);
@@ -220,7 +226,7 @@ static void add_map(struct buf *out, struct buf *master, const json_t *map,
 
 	buf_byte(out, '\n');
 	if (refusal) {
-		add_refused(out, master, map, way, refusal);
+		add_refused(out, master, map, way, refusal, state);
 		return;
 	}
 	if (!is_known || text_starts(name, TEXT("check_"))) {
@@ -242,6 +248,7 @@ static void add_map(struct buf *out, struct buf *master, const json_t *map,
 static int print(const json_t *status)
 {
 	const json_t *maps = value_get(status, "maps"), *map;
+	struct text state = value_text(value_get(status, "snapshots"), "directory");
 	struct buf out = { 0 }, lines = { 0 }, master = { 0 };
 	bool is_outside = false, has_any = false;
 	size_t i;
@@ -250,7 +257,7 @@ static int print(const json_t *status)
 		struct way way = { 0 };
 
 		if (find_way(status, value_text(map, "name"), &way)) {
-			add_map(&lines, &master, map, &way);
+			add_map(&lines, &master, map, &way, state);
 			is_outside |= way.is_outside;
 			has_any = true;
 		} else {

@@ -43,9 +43,30 @@ static void unwell_map(struct buf *out, const json_t *map)
 
 		buf_str(&why, "its export cannot be written: ");
 		show_text(&why, value_text(export, "path"));
+		buf_str(&why, "; the log has the reason (event=export_failed)");
 		unwell(out, "map", value_text(map, "name"), &why);
 		buf_done(&why);
 	}
+}
+
+static void unwell_snapshots(struct buf *out, const json_t *snapshots)
+{
+	double failed = value_number(snapshots, "failed");
+	struct buf why = { 0 };
+
+	if (value_get(snapshots, "why")) {
+		buf_str(&why, "no snapshots can be written: ");
+		show_text(&why, value_text(snapshots, "why"));
+	} else if (failed > 0) {
+		buf_str(&why, "the log has the reasons (event=snapshot_failed)");
+	}
+	if (failed > 0) {
+		buf_str(&why, "; since the start ");
+		show_plural(&why, failed, "attempt");
+		buf_str(&why, " failed");
+	}
+	unwell(out, "state_directory", value_text(snapshots, "directory"), &why);
+	buf_done(&why);
 }
 
 static void unwell_server(struct buf *out, const json_t *status)
@@ -61,6 +82,7 @@ static void unwell_server(struct buf *out, const json_t *status)
 		show_text(&why, value_text(reload, "why"));
 		unwell(out, "reload", value_text(value_get(status, "config"), "path"), &why);
 	}
+	unwell_snapshots(out, value_get(status, "snapshots"));
 	json_array_foreach(value_get(status, "loops"), i, loop) {
 		buf_clear(&why);
 		if (value_number(loop, "beat_age") > STALLED) {

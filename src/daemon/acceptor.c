@@ -180,7 +180,7 @@ static void on_http_gone(void *acceptor)
 
 void acceptor_close(struct acceptor *a, void (*on_closed)(void *user), void *user)
 {
-	acceptor_adopt(a, NULL, 0);
+	acceptor_adopt(a, NULL, 0, NULL);
 	a->on_closed = on_closed;
 	a->user = user;
 	check_closed(a);
@@ -321,13 +321,14 @@ void acceptor_abandon(struct acceptor *a, struct listener **list, size_t n)
 			listener_close(list[i]);
 }
 
-void acceptor_adopt(struct acceptor *a, struct listener **list, size_t n)
+void acceptor_adopt(struct acceptor *a, struct listener **list, size_t n,
+		    struct buf *ret_unchanged)
 {
 	for (size_t i = 0; i < n; i++) {
 		struct listener *old = find_listener(a, list[i]->settings->address);
 
 		if (old && old != list[i])
-			listener_inherit(list[i], old);
+			listener_inherit(list[i], old, ret_unchanged);
 	}
 	for (size_t i = 0; i < a->n; i++)
 		if (!contains(list, n, a->listeners[i]))
@@ -355,7 +356,7 @@ void acceptor_init(struct acceptor *a, struct loops *loops, struct answers *answ
 
 void acceptor_done(struct acceptor *a)
 {
-	acceptor_adopt(a, NULL, 0);
+	acceptor_adopt(a, NULL, 0, NULL);
 	uv_close((uv_handle_t *)&a->rest, NULL);
 	uv_close((uv_handle_t *)&a->hold, NULL);
 }

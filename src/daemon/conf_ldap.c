@@ -285,7 +285,7 @@ static void describe(struct table_draft *d, const struct ldap_plan *plan)
 			if (is_new_attribute(plan, b, k))
 				buf_printf(&text, "%s %s", b || k ? "," : "",
 					   plan->branches[b].keys[k].attribute);
-	conf_note(d->conf, table_where(d, "mode"), "mirror of %s", buf_cstr(&text));
+	conf_note(d->conf, table_where(d, "mode"), NOTE_MIRROR "%s", buf_cstr(&text));
 	buf_done(&text);
 }
 

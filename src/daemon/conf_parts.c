@@ -2,6 +2,7 @@
 
 #include "base/hash.h"
 #include "base/must.h"
+#include "daemon/conf.h"
 #include "daemon/nearest.h"
 
 #include <inttypes.h>
@@ -68,6 +69,13 @@ void conf_note(struct conf *c, const struct node *where, const char *format, ...
 	va_start(args, format);
 	say(c->notes, where, format, args);
 	va_end(args);
+}
+
+enum log_level conf_note_level(struct text note)
+{
+	struct text what = TEXT(": " NOTE_MIRROR);	/* behind FILE:LINE */
+
+	return memmem(note.p, note.n, what.p, what.n) ? LOG_AT_INFO : LOG_AT_WARN;
 }
 
 #define ONE(type) (1u << (type))

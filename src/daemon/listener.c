@@ -344,21 +344,36 @@ struct listener *listener_share(struct listener *old, struct listener_settings *
 	return l;
 }
 
-void listener_inherit(struct listener *l, struct listener *old)
+/* As a reload may no longer be root, it is enough that the file is so already. */
+static bool give_file(const struct listener *l, struct buf *ret_why)
 {
-	struct buf why = { 0 };
+	mode_t mode = l->settings->mode;
+	struct stat st;
 	uid_t uid;
 	gid_t gid;
+
+	if (!owner_ids(l->settings, &uid, &gid, ret_why))
+		return false;
+	if (chown(l->path, uid, gid) == 0 && chmod(l->path, mode) == 0)
+		return true;
+	fail_errno(ret_why, l->path, "set owner, group, mode");
+	return stat(l->path, &st) == 0 && (st.st_mode & 07777) == mode &&
+	       (uid == (uid_t)-1 || st.st_uid == uid) && (gid == (gid_t)-1 || st.st_gid == gid);
+}
+
+void listener_inherit(struct listener *l, struct listener *old, struct buf *ret_unchanged)
+{
+	struct buf why = { 0 };
 
 	l->path = old->path;
 	l->device = old->device;
 	l->inode = old->inode;
 	old->path = NULL;
-	if (l->path && (!owner_ids(l->settings, &uid, &gid, &why) ||
-			chown(l->path, uid, gid) != 0 || chmod(l->path, l->settings->mode) != 0)) {
-		if (why.n == 0)
-			fail_errno(&why, l->path, "set owner, group, mode");
-		log_error("listener_unchanged", l->settings->address, F_TEXT("why", buf_view(&why)));
+	if (l->path && !give_file(l, &why)) {
+		buf_text(ret_unchanged, buf_view(&why));
+		buf_str(ret_unchanged, "; the socket stays as it was\n");
+		/* Like no settings that are read: a later reload takes it for changed. */
+		*l->settings->fingerprint = '\0';
 	}
 	buf_done(&why);
 }

@@ -22,6 +22,10 @@ void lookups_refuse(const struct http_request *request, struct text map, bool ha
 		json_fail(reply, 403, "the map is secret: its values are for the control socket");
 		return;
 	}
+	if (!map.n) {		/* to a command, no map at all */
+		json_fail(reply, 404, "no such map: its name is empty");
+		return;
+	}
 
 	struct command *c = must_calloc(1, sizeof *c);
 	c->admin = request->admin;

@@ -35,12 +35,14 @@ static void print_version(void)
 }
 
 /* Lines of `text` on stderr, so that they can be read at a terminal and in a journal alike. */
-static void complain(enum log_level level, struct buf *text)
+static void complain(bool is_error, struct buf *text)
 {
 	struct text rest = buf_view(text), line;
 
 	while (text_next(&rest, "\n", &line))
-		fprintf(stderr, "%ssocketmapd: %.*s\n", log_prefix(level), (int)line.n, line.p);
+		fprintf(stderr, "%ssocketmapd: %.*s\n",
+			log_prefix(is_error ? LOG_AT_ERROR : conf_note_level(line)), (int)line.n,
+			line.p);
 	buf_done(text);
 }
 
@@ -72,7 +74,7 @@ static int serve(const char *path, struct settings *settings, bool is_replacing)
 	log_setup(&settings->daemon.log);
 	struct server *server = server_new(path, settings, is_replacing, &why);
 	if (!server) {
-		complain(LOG_AT_ERROR, &why);
+		complain(true, &why);
 		return 1;
 	}
 
@@ -119,7 +121,7 @@ int main(int argc, char **argv)
 			fputs(usage, stderr);
 			return 2;
 		}
-	if (optind < argc) {
+	if (optind < argc || (only_check && is_replacing)) {
 		fputs(usage, stderr);
 		return 2;
 	}
@@ -129,9 +131,9 @@ int main(int argc, char **argv)
 	hash_init();
 	json_init();
 	struct settings *settings = conf_load(path, &why, &notes);
-	complain(LOG_AT_WARN, &notes);
+	complain(false, &notes);
 	if (!settings) {
-		complain(LOG_AT_ERROR, &why);
+		complain(true, &why);
 		return 1;
 	}
 	buf_done(&why);

@@ -329,3 +329,17 @@ bool settings_needs_restart(const struct settings *old, const struct settings *n
 	}
 	return ret_why->n > before;
 }
+
+void settings_keep_started(struct settings *old, struct settings *new)
+{
+	for (const struct option_row *r = daemon_rows; r->name; r++) {
+		char *was = (char *)&old->daemon + r->offset, *is = (char *)&new->daemon + r->offset;
+
+		for (size_t i = 0; r->flags & OPTION_RESTART && i < r->size; i++) {
+			char byte = was[i];
+
+			was[i] = is[i];
+			is[i] = byte;
+		}
+	}
+}

@@ -232,7 +232,7 @@ static void on_grace_over(uv_timer_t *timer)
 static void put_into_force(struct replace *r, int stage)
 {
 	r->stage = stage;
-	acceptor_adopt(r->acceptor, r->list, r->n);
+	acceptor_adopt(r->acceptor, r->list, r->n, NULL);
 	acceptor_watch(r->acceptor);
 	r->list = NULL;
 	uv_timer_start(&r->timer, on_grace_over, GRACE_MSEC, 0);

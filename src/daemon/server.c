@@ -53,12 +53,21 @@ struct server {
 /* --- reload ------------------------------------------------------------------------------------- */
 
 /* Log a text of several lines, an event each. */
-static void log_lines(struct buf *lines, bool is_error, const char *event)
+static void log_errors(const struct buf *lines, const char *event)
 {
 	struct text rest = buf_view(lines), line;
 
 	while (text_next(&rest, "\n", &line))
-		log_event(is_error ? LOG_AT_ERROR : LOG_AT_WARN, event, "",
+		log_error(event, "", F_TEXT("why", line));
+}
+
+/* The same of notes, which do not all matter as much. */
+static void log_notes(const struct buf *notes)
+{
+	struct text rest = buf_view(notes), line;
+
+	while (text_next(&rest, "\n", &line))
+		log_event(conf_note_level(line), "reload_note", "",
 			  (struct log_field[]){ F_TEXT("why", line) }, 1);
 }
 
@@ -89,7 +98,8 @@ static struct listener **open_listeners(struct server *s, struct settings *setti
 	return NULL;
 }
 
-static bool reload(struct server *s, struct buf *ret_why, struct buf *ret_notes)
+static bool reload(struct server *s, struct buf *ret_why, struct buf *ret_notes,
+		   struct buf *ret_unchanged)
 {
 	struct settings *next = conf_load(s->path, ret_why, ret_notes);
 
@@ -111,8 +121,9 @@ static bool reload(struct server *s, struct buf *ret_why, struct buf *ret_notes)
 	}
 	/* Nothing can fail from here on. */
 	settings_needs_restart(s->settings, next, ret_notes);
+	settings_keep_started(s->settings, next);
 	log_setup(&next->daemon.log);
-	acceptor_adopt(&s->acceptor, listeners, next->n_listeners);
+	acceptor_adopt(&s->acceptor, listeners, next->n_listeners, ret_unchanged);
 	acceptor_watch(&s->acceptor);
 	engine_adopt(&s->engine, next);
 	settings_free(s->settings);
@@ -140,6 +151,7 @@ static void note_reload(struct admin_reloads *r, bool is_ok, struct text errors)
 
 static bool try_reload(void *server, struct buf *ret_why, struct buf *ret_notes)
 {
+	struct buf unchanged = { 0 };
 	struct server *s = server;
 
 	if (s->is_stopping) {
@@ -148,10 +160,13 @@ static bool try_reload(void *server, struct buf *ret_why, struct buf *ret_notes)
 	}
 	if (s->is_ready)
 		notify_reloading();
-	bool is_done = !s->is_waiting && reload(s, ret_why, ret_notes);
+	bool is_done = !s->is_waiting && reload(s, ret_why, ret_notes, &unchanged);
 	note_reload(&s->admin.reloads, is_done, buf_view(ret_why));
-	log_lines(ret_why, true, "reload_error");
-	log_lines(ret_notes, false, "reload_note");
+	log_errors(ret_why, "reload_error");
+	log_notes(ret_notes);
+	log_errors(&unchanged, "listener_unchanged");
+	buf_text(ret_notes, buf_view(&unchanged));
+	buf_done(&unchanged);
 	if (is_done)
 		log_info("reloaded", "", F_NUM("maps", s->settings->n_maps),
 			 F_NUM("sources", s->settings->n_sources),
@@ -326,7 +341,7 @@ static void init(struct server *s)
 	s->acceptor.admin = &s->admin;
 	s->admin = (struct admin){
 		.engine = &s->engine, .acceptor = &s->acceptor, .path = s->path,
-		.max_clients = d->max_clients,
+		.max_clients = d->max_clients, .state_directory = d->state_directory,
 		.started = clock_wall_msec(), .born = clock_msec(), .phase = ADMIN_STARTING,
 		.reload = try_reload, .server = s,
 	};
@@ -356,7 +371,7 @@ static bool prepare(struct server *s, struct buf *ret_why)
 
 	if (!list)
 		return false;
-	acceptor_adopt(&s->acceptor, list, s->settings->n_listeners);
+	acceptor_adopt(&s->acceptor, list, s->settings->n_listeners, NULL);
 	return drop_privileges(s, ret_why);
 }
 
@@ -389,7 +404,7 @@ static bool prepare_to_replace(struct server *s, struct buf *ret_why)
 		return true;
 	if (!acceptor_place(s->waiting, n, ret_why))
 		return false;
-	acceptor_adopt(&s->acceptor, s->waiting, n);
+	acceptor_adopt(&s->acceptor, s->waiting, n, NULL);
 	s->waiting = NULL;
 	replace_free(s->replace);
 	s->replace = NULL;

@@ -7,6 +7,7 @@ static void log_map(const struct report_map *m, uint64_t now)
 	const struct counters *c = &m->counts;
 	size_t entries = 0, cached = 0, bytes = 0;
 	uint64_t age = 0;
+	bool has_copy = false;
 
 	for (size_t i = 0; i < m->n_tables; i++) {
 		const struct report_table *t = &m->tables[i];
@@ -14,19 +15,25 @@ static void log_map(const struct report_map *m, uint64_t now)
 		entries += t->entries;
 		cached += t->cached;
 		bytes += t->bytes + t->cache_bytes;
+		has_copy |= t->born != 0;
 		if (t->born && now - t->born > age)
 			age = now - t->born;
 	}
-	log_info("stats", m->name, F_STR("map", m->name), F_STR("state", m->state),
-		 F_NUM("entries", entries), F_NUM("cached", cached), F_NUM("bytes", bytes),
-		 F_MSEC("age", age), F_NUM("found", counters_replies(c, FOUND)),
-		 F_NUM("notfound", counters_replies(c, NOTFOUND)),
-		 F_NUM("temp", counters_replies(c, TEMP)),
-		 F_NUM("perm", counters_replies(c, PERM)),
-		 F_NUM("stale", count_of(&c->n[COUNT_STALE_HITS])),
-		 F_NUM("stale_misses", count_of(&c->n[COUNT_STALE_MISSES])),
-		 F_NUM("asked", count_of(&c->n[COUNT_ASKED])),
-		 F_NUM("too_long", count_of(&c->temps[REASON_TOO_LONG])));
+
+	struct log_field fields[] = {
+		F_STR("map", m->name), F_STR("state", m->state), F_NUM("entries", entries),
+		F_NUM("cached", cached), F_NUM("bytes", bytes),
+		F_NUM("found", counters_replies(c, FOUND)),
+		F_NUM("notfound", counters_replies(c, NOTFOUND)),
+		F_NUM("temp", counters_replies(c, TEMP)), F_NUM("perm", counters_replies(c, PERM)),
+		F_NUM("stale", count_of(&c->n[COUNT_STALE_HITS])),
+		F_NUM("stale_misses", count_of(&c->n[COUNT_STALE_MISSES])),
+		F_NUM("asked", count_of(&c->n[COUNT_ASKED])),
+		F_NUM("too_long", count_of(&c->temps[REASON_TOO_LONG])),
+		F_MSEC("age", age),	/* last: of what has no copy it is left out */
+	};
+	size_t n = sizeof fields / sizeof *fields;
+	log_event(LOG_AT_INFO, "stats", m->name, fields, has_copy ? n : n - 1);
 }
 
 /* Scans that were rejected since the last good one, if any. */

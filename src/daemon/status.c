@@ -5,8 +5,12 @@
 #include "base/recent.h"
 #include "daemon/json.h"
 #include "daemon/report.h"
+#include "engine/state.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 /* --- health ------------------------------------------------------------------------------ */
@@ -298,11 +302,35 @@ static json_t *map_of(const struct report *r, const struct report_map *m)
 	return o;
 }
 
-static json_t *snapshots_of(const struct persist_stats *s)
+/*
+ * What keeps snapshots from being written at this moment; nothing if it cannot be seen from
+ * outside. That it is there comes first, as state_open() would make it.
+ */
+static void directory_fault(const char *path, struct buf *ret_why)
 {
-	return json_pack("{s:o, s:o, s:o, s:o}", "written", number(s->written), "failed",
-			 number(s->failed), "restored", number(s->restored), "rejected",
-			 number(s->rejected));
+	struct statvfs fs;
+
+	if (faccessat(AT_FDCWD, path, W_OK | X_OK, AT_EACCESS) != 0)
+		buf_str(ret_why, strerror(errno));
+	else if (statvfs(path, &fs) == 0 && fs.f_blocks &&
+		 (geteuid() ? fs.f_bavail : fs.f_bfree) == 0)
+		buf_str(ret_why, strerror(ENOSPC));
+	else
+		state_close(state_open(path, ret_why));
+}
+
+static json_t *snapshots_of(const struct persist_stats *s, const char *directory)
+{
+	struct buf why = { 0 };
+
+	if (directory)
+		directory_fault(directory, &why);
+	json_t *o = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "written", number(s->written),
+			      "failed", number(s->failed), "restored", number(s->restored),
+			      "rejected", number(s->rejected), "directory", json_str(directory),
+			      "why", json_text_if(why.n, buf_view(&why)));
+	buf_done(&why);
+	return o;
 }
 
 static json_t *exports_of(const struct exports_stats *s)
@@ -323,13 +351,14 @@ static json_t *source_of(const struct report_source *source)
 	json_t *o = json_pack("{s:o, s:o, s:s, s:o}", "name", json_str(source->name), "driver",
 			      json_str(source->driver), "state", source_state_name(s->state),
 			      "host", json_str(*s->host ? s->host : NULL));
-	json_t *more = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "up",
+	json_t *more = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "up",
 				 number(s->up), "busy", number(s->busy), "queued",
 				 number(s->queued), "lookups", number(s->lookups), "took",
 				 took_of(&s->took), "failures", number(s->failures), "restarts",
 				 number(s->restarts), "cert_not_after",
 				 s->cert_not_after ? number(s->cert_not_after) : json_null(),
-				 "last_error", last_error);
+				 "failing_since", moment(s->failing_since), "last_error",
+				 last_error);
 
 	json_object_update_new(o, more);
 	return o;
@@ -378,9 +407,9 @@ void status_all(const struct http_request *request, struct http_reply *reply)
 				 "clients", clients_of(r), "unknown_map", number(r->unknown_map),
 				 "loops", loops_of(&a->engine->loops), "listeners", listeners_of(r),
 				 "maps", maps, "sources", sources, "snapshots",
-				 snapshots_of(&r->snapshots), "exports", exports_of(&r->exports),
-				 "http", http_of(), "log", "suppressed", number(log_suppressed()),
-				 "events", events());
+				 snapshots_of(&r->snapshots, a->state_directory), "exports",
+				 exports_of(&r->exports), "http", http_of(), "log", "suppressed",
+				 number(log_suppressed()), "events", events());
 
 	json_object_update_new(o, more);
 	json_reply(reply, o);

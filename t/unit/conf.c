@@ -295,6 +295,14 @@ static void a_reload_says_what_it_cannot_change(void **state)
 		"restart\n"
 					    "user: \"root\" instead of \"\" needs a "
 					    "restart\n");
+
+	/* What runs is what was started: two reloads say the same, and the way back is none. */
+	settings_keep_started(old, new);
+	assert_int_equal(new->daemon.threads, 0);
+	assert_null(new->daemon.user);
+	assert_int_equal(new->daemon.stop_timeout, 1000);
+	assert_int_equal(old->daemon.threads, 2);
+	assert_string_equal(old->daemon.user, "root");
 	settings_free(old);
 	settings_free(new);
 	buf_done(&why);

@@ -391,6 +391,7 @@ static void what_postfix_ignores_is_noted(void **state)
 			buf_cstr(&cf), "postfix_table = \"sqlite:@/x.cf\";", &why, &notes);
 		assert_non_null(s);
 		assert_string_equal(buf_cstr(&notes), cases[i].notes);
+		assert_int_equal(conf_note_level(buf_view(&notes)), LOG_AT_WARN);
 		assert_null(option_of(&s->maps[0]->tables[0]->options, "scan_query"));
 		settings_free(s);
 		buf_done(&cf);

@@ -232,6 +232,7 @@ static void a_mirror_says_what_it_is_made_of(void **state)
 		struct settings *s = load_source("", buf_cstr(&map), &why, &notes);
 		assert_string_equal(buf_cstr(&why), "");
 		assert_string_equal(buf_cstr(&notes), buf_cstr(&want));
+		assert_int_equal(conf_note_level(buf_view(&notes)), LOG_AT_INFO);
 		assert_true(s->maps[0]->tables[0]->asks_odd_keys);
 		settings_free(s);
 		buf_done(&why);
