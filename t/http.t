@@ -338,6 +338,9 @@ def test_counting(server):
     os.chmod(server.state, 0o777)
     like(ask_json(server.web, "/v1/status")[1]["snapshots"]["why"], "others may write", "by whom, too")
     os.chmod(server.state, 0o700)
+    ask(server.web, "/v1/maps/n?key=by-http")
+    same(metric(server, "directory_waits_total", map="n"), after.sum("socketmapd_directory_waits_total", map="n"),
+         "who asks by HTTP makes no request, and waits as none")
     for path in "", "?key=a":
         same(ask(server.web, "/v1/maps/" + path).status, 404 if path else 400, "no map at all" + path)
 

@@ -59,8 +59,7 @@ struct lookup {
  *            stopped, or from the start when the configuration has changed.
  * now        msec of clock_msec()
  * ret        set when answered; the value is good until the callback returns or `l` is used again
- * ret_map    set when answered: the map, for the counters, which are the caller's to see to;
- *            NULL when unknown
+ * ret_map    the map, for the counters, which are the caller's to see to; NULL when unknown
  *
  * Returns NULL when answered, else the ask, which is now waiting; the caller sets its owner.
  */

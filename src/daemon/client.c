@@ -249,6 +249,7 @@ static uint64_t answer(struct client *c, const struct request *request, uint64_t
 
 	if (!ask)
 		return respond(c, &r, found, map, now);
+	count(&map->counters[a->loop->index], COUNT_ASKED);
 	c->asked = now;
 	wait_for(c, ask);
 	return now;

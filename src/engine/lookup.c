@@ -242,8 +242,6 @@ struct ask *lookup_run(struct lookup *l, struct registry *r, struct text map, st
 		if (parked) {
 			if (resumed)	/* one request has one deadline, however many it asks */
 				parked->deadline = resumed->deadline;
-			else
-				count(&w.map->counters[l->loop->index], COUNT_ASKED);
 			return parked;
 		}
 	}
