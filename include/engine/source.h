@@ -49,12 +49,15 @@ void source_submit(struct job *job);
 
 /*
  * A lookup for people, past the table's cache, which learns nothing from it. It waits in the same
- * queue, is answered by the same processes within the same limits, and counted like the others; but
- * a directory that is left alone, as it was down, is tried at once.
+ * queue, is answered by the same processes within the same limits, and counted like the others.
  */
 struct probe {
 	struct job job;			/* key and expires are the caller's to set, the rest is not */
-	bool wants_queries;		/* the same; without it the driver is asked as for clients */
+	/*
+	 * The same; somebody wants to know how it is now: a directory that is left alone is tried at once.
+	 * Without it the driver is asked as for clients.
+	 */
+	bool wants_queries;
 	void (*on_end)(struct probe *p);
 	void *user;
 	enum verdict verdict;		/* what came of it, as all that follows */

@@ -43,13 +43,13 @@ struct turn {
 void turn_begin(struct turn *t, uv_loop_t *loop, void (*on_due)(struct turn *t), uint64_t *random,
 		bool is_in_a_hurry);
 
-/* Stop and free it, which is one allocation, when the loop lets it. */
+/* Stop it. The struct, from malloc(), is freed when the loop has let go of its timer. */
 void turn_free(struct turn *t);
 
 /* Has it come, or will it within a tenth of its interval? One that failed waits its time. */
 bool turn_is_near(const struct turn *t);
 
-/* It becomes part of a round. Then, of these, one for each of what comes of it: */
+/* It becomes part of a round, which ends for it with turn_is_owed() or one of the last three. */
 void turn_take(struct turn *t);
 
 /*
@@ -61,7 +61,7 @@ bool turn_is_owed(struct turn *t);
 /* A scan begins in a process that may read a snapshot of `since`, msec: what was wanted later still is. */
 void turn_scans(struct turn *t, uint64_t since);
 
-/* How it ended; sets the next turn. Those that did not end well tell in how many msec it is. */
+/* How it ended; sets the next turn. Of those that did not end well, returns in how many msec. */
 void turn_accepted(struct turn *t);
 uint64_t turn_rejected(struct turn *t);
 uint64_t turn_failed(struct turn *t);	/* also without a scan */

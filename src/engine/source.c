@@ -350,7 +350,7 @@ static const struct process_events events = { on_hello, on_row, on_info, on_end,
 
 /* --- the pool ----------------------------------------------------------------------------- */
 
-static void start(struct slot *slot)
+static bool start(struct slot *slot)
 {
 	struct source *s = slot->source;
 	struct buf why = { 0 };
@@ -361,6 +361,7 @@ static void start(struct slot *slot)
 	else
 		note_failure(s, UINT64_MAX, buf_view(&why));
 	buf_done(&why);
+	return slot->process;
 }
 
 static struct slot *find_slot(struct source *s, int state)
@@ -404,7 +405,7 @@ static void pump(struct source *s)
 
 	if (s->is_stopped)
 		return;
-	/* What people ask may wait for the outcome of a probe. */
+	/* What somebody wants to know may wait for the outcome. */
 	if (is_down(s) && (is_quiet || !(s->first && s->first->probe)))
 		fail_queue(s, REASON_DOWN, "directory is down");
 	while (s->first && s->first->expires <= now)
@@ -419,8 +420,8 @@ static void pump(struct source *s)
 		probe(slot);
 	size_t starting = is_trying(s) ? 1 : 0;
 	bool is_wanted = s->failures ? !starting && !find_slot(s, SLOT_IDLE) : s->n_queued > starting;
-	if (is_wanted && (slot = find_slot(s, SLOT_EMPTY)))
-		start(slot);
+	if (is_wanted && (slot = find_slot(s, SLOT_EMPTY)) && !start(slot) && is_down(s))
+		fail_queue(s, REASON_DOWN, "directory is down");
 }
 
 void source_submit(struct job *job)
@@ -431,8 +432,8 @@ void source_submit(struct job *job)
 		job_fail(s, job, REASON_STOPPING, "no longer asked");
 		return;
 	}
-	if (job->probe) {
-		end_rest(s);	/* people want to know how it is now */
+	if (job->probe && job->probe->wants_queries) {
+		end_rest(s);	/* somebody wants to know how it is now */
 	} else if (is_down(s)) {
 		job_fail(s, job, REASON_DOWN, "directory is down");
 		return;
