@@ -83,6 +83,7 @@ def text_becomes(page, css, pattern, name, seconds=20):
 def explained(page, map, key):
     """Ask by hand; the sentence and all of the explanation."""
     page.run("document.getElementById('map').value = arguments[0]", map)
+    page.run("document.getElementById('why').textContent = ''")     # of the question before
     page.clear("#key")
     page.type("#key", key + ENTER)
     page.wait("return document.getElementById('answer').ariaBusy === 'false' && "
