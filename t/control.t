@@ -246,6 +246,11 @@ def test_forgotten_for_good():
         like(server.ask("single", "ben@a.test"), "^TEMP ", "the other one is not")
 
 
+def read_file(path):
+    with open(path, "rb") as f:
+        return f.read()
+
+
 def test_orders_and_reloads():
     """A reload that only tunes neither loses what was ordered before nor brings back what was flushed."""
     directory = Directory(scratch())
@@ -259,8 +264,7 @@ def test_orders_and_reloads():
         same((server.ask("d", "new"), server.ask("m", "new")), ("NOTFOUND ", "NOTFOUND "), "not there yet")
         file = server.state + "/d.0.snapshot"
         wait_for(lambda: os.path.exists(file))
-        with open(file, "rb") as f:
-            before = f.read()
+        before = read_file(file)
         directory.rows({"old": "v", "new": "w"})
         directory.script("scan * delay 1; rows; done")
         scans = len(directory.activity("scan"))
@@ -270,6 +274,7 @@ def test_orders_and_reloads():
         replace(file, before)           # as if it had not been written yet
         server.maps = {"d": dict(demand, ttl="2h"), "m": dict(copy, refresh="2h")}
         ok(server.reload(), "a reload in the midst of a scan")
+        ok(wait_for(lambda: read_file(file) != before), "the file of before is written anew")
         same(server.ask("d", "new"), "OK w", "what was flushed does not come back from a file")
         same(server.wait_for_reply("m", "new", "^OK"), "OK w", "and the scan that was ordered comes")
 

@@ -125,7 +125,8 @@ static void restore(struct persist *p, struct keep *k)
 	} else if (says != SNAPSHOT_ABSENT) {
 		reject(p, k, says, buf_cstr(&why));
 	}
-	k->is_changed = had_mirror;	/* it came another way: a reload */
+	/* By a reload it came another way, or what was forgotten is still in the file. */
+	k->is_changed = had_mirror || demand_has_forgotten(t->demand);
 	buf_done(&why);
 }
 
@@ -489,7 +490,7 @@ static void on_adopt(struct message *message)
 		k = must_calloc(1, sizeof *k);
 		*k = (struct keep){ .next = p->keeps, .table = a->list[i].table,
 				    .name = a->list[i].name };
-		if (k->table->settings->mode == TABLE_DEMAND)
+		if (k->table->settings->mode == TABLE_DEMAND && !demand_has_forgotten(k->table->demand))
 			k->due = clock_msec() + p->interval;
 		p->keeps = k;
 	}
