@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """A host out of memory: a scan or a reload that needs too much fails, and nothing else does."""
+import os
 import resource
 import signal
 import sys
+import time
 
 sys.path.insert(0, "t/lib")
 from harness import *
@@ -14,11 +16,15 @@ SMALL = {"k%d@x.test" % i: str(i) for i in range(10)}
 BIG = dict(SMALL, **{"big%d@x.test" % i: "v" * 900000 for i in range(50)})
 
 
+def size_of(server):
+    return int(proc_file(server.pid, "statm").split()[0]) * resource.getpagesize()
+
+
 def limit_memory(server, spare):
-    """The server may have so much more address space than it has now; None: any amount."""
-    with open("/proc/%d/statm" % server.pid) as f:
-        now = int(f.read().split()[0]) * resource.getpagesize()
-    limit = resource.RLIM_INFINITY if spare is None else now + spare
+    """The server may have so much more address space than it has when at rest; None: any amount."""
+    # Its threads reserve some at their first malloc().
+    wait_for(lambda: (before := size_of(server), time.sleep(0.3)) and size_of(server) == before)
+    limit = resource.RLIM_INFINITY if spare is None else size_of(server) + spare
     resource.prlimit(server.pid, resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
 
 
@@ -39,6 +45,8 @@ directory.rows(SMALL)
 server.sources = [directory.source()]
 with server:
     server.wait_for_event("refreshed")
+    check_answers(server, "at first")
+    wait_for(lambda: os.path.exists(server.state + "/m.0.snapshot"))
     limit_memory(server, SPARE)
     directory.rows(BIG)
     same(scan_now(server, "refresh_failed").get("why"), "out of memory", "a scan that is too big")
